@@ -110,6 +110,52 @@ impl Event {
         Value::Object(Object { members: members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect() })
     }
 
+    /// The event behind its JSON members; `None` where they are not those of [`Event::to_value`].
+    #[must_use]
+    pub fn from_value(value: &Value) -> Option<Self> {
+        let member = |name: &str| value.member(name);
+        let text = |name: &str| member(name)?.as_str().map(str::to_owned);
+        let optional = |name: &str| match member(name)? {
+            Value::Null => Some(None),
+            other => other.as_str().map(|text| Some(text.to_owned())),
+        };
+        let texts =
+            |name: &str| -> Option<Vec<String>> { member(name)?.as_array()?.iter().map(|item| item.as_str().map(str::to_owned)).collect() };
+        let time = |name: &str| DateTime::parse_from_rfc3339(member(name)?.as_str()?).ok().map(|at| at.to_utc());
+        let thumbprint = || text("thumbprint").map(Thumbprint);
+        let channel = || {
+            let name = member("channel")?.as_str()?;
+            [Channel::Discovery, Channel::Jwks].into_iter().find(|channel| channel.name() == name)
+        };
+        let (old, new) = (|| member("old").cloned(), || member("new").cloned());
+        let kind = match member("event")?.as_str()? {
+            "key_added" => EventKind::KeyAdded { kid: optional("kid")?, thumbprint: thumbprint()? },
+            "key_removed" => EventKind::KeyRemoved { kid: optional("kid")?, thumbprint: thumbprint()? },
+            "key_reappeared" => {
+                EventKind::KeyReappeared { kid: optional("kid")?, thumbprint: thumbprint()?, absent_since: time("absent_since")? }
+            }
+            "kid_rebound" => EventKind::KidRebound {
+                kid: text("kid")?,
+                thumbprint: thumbprint()?,
+                old: texts("old")?.into_iter().map(Thumbprint).collect(),
+            },
+            "jwks_uri_changed" => EventKind::JwksUriChanged { old: old()?, new: new()? },
+            "issuer_changed" => EventKind::IssuerChanged { old: old()?, new: new()? },
+            "algs_changed" => EventKind::AlgsChanged { old: texts("old")?, new: texts("new")? },
+            "fetch_failed" => EventKind::FetchFailed {
+                channel: channel()?,
+                status: match member("status")? {
+                    Value::Number(number) => number.parse().ok()?,
+                    _ => return None,
+                },
+                error: optional("error")?,
+            },
+            "fetch_recovered" => EventKind::FetchRecovered { channel: channel()?, failed_since: time("failed_since")? },
+            _ => return None,
+        };
+        Some(Self { issuer: IssuerId::new(text("issuer")?), at: time("at")?, kind })
+    }
+
     /// One line of the events file.
     #[must_use]
     pub fn to_line(&self) -> String {

@@ -80,6 +80,22 @@ pub struct Observation {
     pub jwks: Option<Attempt>,
 }
 
+impl Observation {
+    /// Whether both looks at the issuer were answered alike: same URLs, statuses, documents, errors, redirects,
+    /// certificates and stable headers. Times, addresses and headers that tell the time do not count.
+    #[must_use]
+    pub fn same_answer(&self, other: &Self) -> bool {
+        self.answer() == other.answer()
+    }
+
+    /// A hash of what [`Observation::same_answer`] compares, so that a store need not keep or read the answer itself.
+    #[must_use]
+    pub fn answer(&self) -> Digest {
+        let attempts = [&self.discovery, &self.jwks].map(|attempt| attempt.as_ref().map(Attempt::answer));
+        Digest::of(serde_json::json!([self.issuer, attempts]).to_string().as_bytes())
+    }
+}
+
 /// One attempt to fetch a document, with everything it told us.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Attempt {
@@ -107,11 +123,59 @@ impl Attempt {
         self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
+    /// Whether both attempts were answered alike; see [`Observation::same_answer`].
+    #[must_use]
+    pub fn same_answer(&self, other: &Self) -> bool {
+        self.answer() == other.answer()
+    }
+
+    fn answer(&self) -> serde_json::Value {
+        let headers: Vec<Vec<String>> = STABLE_HEADERS
+            .iter()
+            .map(|name| self.headers.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name)))
+            .map(|values| values.map(|(name, value)| stable_value(name, value)).collect())
+            .collect();
+        serde_json::json!([
+            self.url,
+            self.status,
+            self.body.as_ref().map(|body| body.sha256.to_string()),
+            self.unseen.as_ref().map(|unseen| &unseen.text),
+            self.redirects,
+            headers,
+            // Not the cipher: it hangs on the client's machine as much as on the server.
+            self.tls.as_ref().map(|tls| (&tls.version, tls.chain.iter().map(|one| &one.sha256).collect::<Vec<_>>())),
+        ])
+    }
+
     /// The body where we could look.
     #[must_use]
     pub fn seen(&self) -> Option<&Arc<Body>> {
         self.body.as_ref().filter(|_| self.unseen.is_none())
     }
+}
+
+/// The headers that make two answers differ. Others tell the time (`Date`, `Age`), the route or the request.
+const STABLE_HEADERS: [&str; 9] = [
+    "content-type",
+    "cache-control",
+    "etag",
+    "last-modified",
+    "server",
+    "content-encoding",
+    "vary",
+    "access-control-allow-origin",
+    "strict-transport-security",
+];
+
+/// What of a stable header is compared: of `Cache-Control` the directives' names, because caches count `max-age` down.
+fn stable_value(name: &str, value: &str) -> String {
+    if !name.eq_ignore_ascii_case("cache-control") {
+        return value.to_owned();
+    }
+    let directives = value.split(',').filter_map(|directive| directive.split('=').next());
+    let names: std::collections::BTreeSet<String> =
+        directives.map(|name| name.trim().to_ascii_lowercase()).filter(|name| !name.is_empty()).collect();
+    names.into_iter().collect::<Vec<_>>().join(",")
 }
 
 /// One redirect: which status, and where to (absolute).

@@ -2,10 +2,18 @@
 //!
 //! Nothing here judges. Backends are told apart by `cli` only.
 
+mod db;
+mod lossless;
+mod sqlite;
+mod stored;
+
 use chrono::{DateTime, Duration, Utc};
 
 use crate::ledger::Ledger;
 use crate::model::{Act, Alert, AlertState, Event, Finding, FindingState, Incident, IssuerId, Observation, Standing};
+
+pub use db::{Db, Role};
+pub use sqlite::Sqlite;
 
 /// Why the store could not do it.
 #[derive(Debug, thiserror::Error)]
@@ -13,9 +21,12 @@ pub enum StoreError {
     /// Another process holds the database; worth another try.
     #[error("the database is busy: {0}")]
     Busy(String),
-    /// The database is newer than this program, or no issuerwatch database at all.
+    /// The database is newer than this program, absent, or no issuerwatch database at all.
     #[error("{0}")]
     Foreign(String),
+    /// The database was ours and is broken; a backup is needed.
+    #[error("{0}")]
+    Damaged(String),
     /// Importing or recording something older than what is there, an unknown issuer, …
     #[error("{0}")]
     Refused(String),
