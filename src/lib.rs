@@ -25,6 +25,7 @@
 //! `tests/it/tidy.rs` keeps the arrows; `.clippy.toml` keeps clock, environment and client in their files.
 
 pub mod clock;
+pub mod fetch;
 pub mod ledger;
 pub mod model;
 pub mod policy;
