@@ -27,5 +27,6 @@
 pub mod clock;
 pub mod ledger;
 pub mod model;
+pub mod notify;
 pub mod policy;
 pub mod store;
