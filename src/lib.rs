@@ -28,5 +28,6 @@ pub mod clock;
 pub mod fetch;
 pub mod ledger;
 pub mod model;
+pub mod notify;
 pub mod policy;
 pub mod store;

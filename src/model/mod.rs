@@ -19,4 +19,5 @@ pub use key::{Key, KeySet, Material, Problem, ProblemKind, SecretMember, Thumbpr
 pub use metadata::Metadata;
 pub use observation::{Attempt, Body, CertificateFacts, Digest, Observation, Redirect, TlsFacts, Unseen, UnseenReason};
 mod standing;
+pub mod text;
 pub use standing::{Grade, JudgementCounts, NotEvaluated, Standing};
