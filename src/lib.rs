@@ -24,10 +24,12 @@
 //!
 //! `tests/it/tidy.rs` keeps the arrows; `.clippy.toml` keeps clock, environment and client in their files.
 
+pub mod archive;
 pub mod clock;
 pub mod fetch;
 pub mod ledger;
 pub mod model;
 pub mod notify;
+pub mod parse;
 pub mod policy;
 pub mod store;
