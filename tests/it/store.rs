@@ -1,5 +1,7 @@
 //! The store's contract, run once over every backend; then what is SQLite's own, and the async front.
 
+#![expect(clippy::unwrap_used, reason = "most of these functions are bodies of tests, which clippy cannot see")]
+
 mod db;
 mod sqlite;
 
@@ -442,7 +444,7 @@ fn events_come_back_lossless_and_in_order(store: &mut dyn Store) {
     enrolled(store);
     let odd = Value::Object(Object {
         members: vec![
-            ("".into(), Value::Array(vec![Value::Number("1.0E+2".into()), Value::Number("-0".into()), Value::Number("NaN".into())])),
+            ("".into(), Value::Array(vec![Value::Number("1.0E+2".into()), Value::Number("-0".into())])),
             ("a".into(), Value::Object(Object::default())),
             ("b\u{0}\u{1f}\u{7f}\"\\/\n\r\t\u{8}\u{c}\u{1f600}".into(), Value::Bool(false)),
             ("c".into(), Value::Array(Vec::new())),
@@ -616,7 +618,7 @@ fn baselines_wait_until_told(store: &mut dyn Store) {
 
 fn acts_are_kept_oldest_first(store: &mut dyn Store) {
     let (late, early) = (announcement(9, "acme", "A"), announcement(1, "acme", "B"));
-    let approval = Act { kind: ActKind::ApproveIncident { incident: "inc-1".into() }, ..announcement(5, "other", "") };
+    let approval = Act { kind: ActKind::ApproveKey { thumbprint: Thumbprint("C".into()) }, ..announcement(5, "other", "") };
     for act in [&late, &early, &approval] {
         store.act(act).unwrap();
     }
