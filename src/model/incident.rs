@@ -46,6 +46,18 @@ pub struct Incident {
     pub notices: u32,
 }
 
+/// A first look that was recorded and not yet told; those of all issuers that start together make one message.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Baseline {
+    pub issuer: IssuerId,
+    /// The baseline incident, where there is anything to tell.
+    pub incident: Option<String>,
+    /// Its high and critical findings.
+    pub findings: Vec<Finding>,
+    /// Where its findings are routed.
+    pub destinations: Vec<Destination>,
+}
+
 /// A channel, and of an email channel one recipient: one message each.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Destination {

@@ -13,7 +13,7 @@ mod observation;
 pub use act::{Act, ActKind};
 pub use event::{Channel, Event, EventKind, timestamp};
 pub use finding::{Certainty, DocumentKind, Finding, FindingKey, FindingState, Severity, Subject, Violation};
-pub use incident::{Alert, AlertState, Destination, Incident, IncidentKind, IncidentState, Notice, NoticeKind};
+pub use incident::{Alert, AlertState, Baseline, Destination, Incident, IncidentKind, IncidentState, Notice, NoticeKind};
 pub use issuer::{Issuer, IssuerId, IssuerUrl, IssuerUrlError, Profile, Rotation};
 pub use key::{Key, KeySet, Material, Problem, ProblemKind, SecretMember, Thumbprint};
 pub use metadata::Metadata;

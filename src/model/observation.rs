@@ -1,5 +1,7 @@
 //! One look at one issuer: evidence, never edited.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -92,7 +94,7 @@ impl Observation {
     #[must_use]
     pub fn answer(&self) -> Digest {
         let attempts = [&self.discovery, &self.jwks].map(|attempt| attempt.as_ref().map(Attempt::answer));
-        Digest::of(serde_json::json!([self.issuer, attempts]).to_string().as_bytes())
+        Digest::of(unmistakable(&(&self.issuer, attempts)).as_bytes())
     }
 }
 
@@ -129,22 +131,15 @@ impl Attempt {
         self.answer() == other.answer()
     }
 
-    fn answer(&self) -> serde_json::Value {
-        let headers: Vec<Vec<String>> = STABLE_HEADERS
-            .iter()
-            .map(|name| self.headers.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name)))
-            .map(|values| values.map(|(name, value)| stable_value(name, value)).collect())
-            .collect();
-        serde_json::json!([
-            self.url,
-            self.status,
-            self.body.as_ref().map(|body| body.sha256.to_string()),
-            self.unseen.as_ref().map(|unseen| &unseen.text),
-            self.redirects,
-            headers,
-            // Not the cipher: it hangs on the client's machine as much as on the server.
-            self.tls.as_ref().map(|tls| (&tls.version, tls.chain.iter().map(|one| &one.sha256).collect::<Vec<_>>())),
-        ])
+    /// What is compared, as a text that differs whenever the answer does.
+    fn answer(&self) -> String {
+        let stable = |name: &&str| self.headers.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(stable_value).collect();
+        let headers: [Vec<Cow<'_, str>>; STABLE_HEADERS.len()] = STABLE_HEADERS.each_ref().map(stable);
+        let document = self.body.as_ref().map(|body| body.sha256.to_string());
+        let error = self.unseen.as_ref().map(|unseen| &unseen.text);
+        // Not the cipher: it hangs on the client's machine as much as on the server.
+        let tls = self.tls.as_ref().map(|tls| (&tls.version, tls.chain.iter().map(|one| &one.sha256).collect::<Vec<_>>()));
+        unmistakable(&(&self.url, self.status, document, error, &self.redirects, headers, tls))
     }
 
     /// The body where we could look.
@@ -167,15 +162,19 @@ const STABLE_HEADERS: [&str; 9] = [
     "strict-transport-security",
 ];
 
+/// A text that no other value gives, the same in every version of this program.
+fn unmistakable<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("texts, numbers and lists of them are always JSON")
+}
+
 /// What of a stable header is compared: of `Cache-Control` the directives' names, because caches count `max-age` down.
-fn stable_value(name: &str, value: &str) -> String {
+fn stable_value((name, value): &(String, String)) -> Cow<'_, str> {
     if !name.eq_ignore_ascii_case("cache-control") {
-        return value.to_owned();
+        return Cow::Borrowed(value);
     }
     let directives = value.split(',').filter_map(|directive| directive.split('=').next());
-    let names: std::collections::BTreeSet<String> =
-        directives.map(|name| name.trim().to_ascii_lowercase()).filter(|name| !name.is_empty()).collect();
-    names.into_iter().collect::<Vec<_>>().join(",")
+    let names: BTreeSet<String> = directives.map(|name| name.trim().to_ascii_lowercase()).filter(|name| !name.is_empty()).collect();
+    Cow::Owned(names.into_iter().collect::<Vec<_>>().join(","))
 }
 
 /// One redirect: which status, and where to (absolute).

@@ -35,7 +35,7 @@ struct Shared {
 struct Queues {
     writer: Sender<Work>,
     /// `None`: no readers, the writer reads as well.
-    readers: Option<Sender<Job>>,
+    readers: Option<Sender<Work>>,
 }
 
 type Job = Box<dyn FnOnce(&mut dyn Store) + Send>;
@@ -56,19 +56,13 @@ impl Db {
         let mut store = open(Role::Writer)?;
         let (writer, work) = channel();
         let mut threads = vec![thread("store-writer", move || write(store.as_mut(), &work))?];
-        let reading = if readers == 0 { None } else { Some(channel::<Job>()) };
-        let reading = match reading {
-            None => None,
-            Some((sender, jobs)) => {
-                let jobs = Arc::new(Mutex::new(jobs));
-                for _ in 0..readers {
-                    let (mut store, jobs) = (open(Role::Reader)?, Arc::clone(&jobs));
-                    threads.push(thread("store-reader", move || read(store.as_mut(), &jobs))?);
-                }
-                Some(sender)
-            }
-        };
-        let queues = Mutex::new(Some(Queues { writer, readers: reading }));
+        let (reading, work) = channel();
+        let work = Arc::new(Mutex::new(work));
+        for _ in 0..readers {
+            let (mut store, work) = (open(Role::Reader)?, Arc::clone(&work));
+            threads.push(thread("store-reader", move || read(store.as_mut(), &work))?);
+        }
+        let queues = Mutex::new(Some(Queues { writer, readers: (readers > 0).then_some(reading) }));
         Ok(Self { shared: Arc::new(Shared { queues, threads: Mutex::new(threads) }) })
     }
 
@@ -79,10 +73,7 @@ impl Db {
     /// Those of [`Store::record`]; nothing of the cycle is stored then.
     pub async fn record(&self, cycle: Cycle) -> Result<(), StoreError> {
         let (answer, answered) = oneshot::channel();
-        if let Some(queues) = self.queues() {
-            // A closed queue drops the answer's sender, which says the same below.
-            let _ = queues.writer.send(Work::Record(Box::new(cycle), answer));
-        }
+        self.queue(Work::Record(Box::new(cycle), answer), Role::Writer);
         answered.await.unwrap_or_else(|_| Err(closed()))
     }
 
@@ -96,9 +87,7 @@ impl Db {
         F: FnOnce(&mut dyn Store) -> Result<T, StoreError> + Send + 'static,
     {
         let (job, answered) = packed(job);
-        if let Some(queues) = self.queues() {
-            let _ = queues.writer.send(Work::Call(job)); // as in `record`
-        }
+        self.queue(Work::Call(job), Role::Writer);
         answered.await.unwrap_or_else(|_| Err(closed()))
     }
 
@@ -112,12 +101,7 @@ impl Db {
         F: FnOnce(&mut dyn Store) -> Result<T, StoreError> + Send + 'static,
     {
         let (job, answered) = packed(job);
-        // A closed queue: as in `record`.
-        let _ = match self.queues() {
-            Some(Queues { readers: Some(readers), .. }) => readers.send(job).map_err(drop),
-            Some(Queues { writer, readers: None }) => writer.send(Work::Call(job)).map_err(drop),
-            None => Err(()),
-        };
+        self.queue(Work::Call(job), Role::Reader);
         answered.await.unwrap_or_else(|_| Err(closed()))
     }
 
@@ -130,8 +114,15 @@ impl Db {
         let _ = joined.await;
     }
 
-    fn queues(&self) -> Option<Queues> {
-        lock(&self.shared.queues).clone()
+    /// Hands work to a thread. After the shutdown it is dropped, and with it the answer's sender: that tells the caller.
+    fn queue(&self, work: Work, role: Role) {
+        let queues = lock(&self.shared.queues).clone();
+        // A thread ends only when its queue does, and then nothing can be lost that was promised.
+        let _ = match (queues, role) {
+            (Some(Queues { readers: Some(readers), .. }), Role::Reader) => readers.send(work).map_err(drop),
+            (Some(Queues { writer, .. }), _) => writer.send(work).map_err(drop),
+            (None, _) => Err(()),
+        };
     }
 }
 
@@ -190,11 +181,12 @@ fn record(store: &mut dyn Store, cycles: &[Cycle], answers: Vec<Answer>) {
     }
 }
 
-fn read(store: &mut dyn Store, jobs: &Mutex<Receiver<Job>>) {
+fn read(store: &mut dyn Store, work: &Mutex<Receiver<Work>>) {
     loop {
-        let job = lock(jobs).recv();
-        match job {
-            Ok(job) => job(store),
+        let next = lock(work).recv();
+        match next {
+            Ok(Work::Call(job)) => job(store),
+            Ok(Work::Record(cycle, answer)) => record(store, &[*cycle], vec![answer]),
             Err(_) => return,
         }
     }

@@ -10,7 +10,7 @@ mod stored;
 use chrono::{DateTime, Duration, Utc};
 
 use crate::ledger::Ledger;
-use crate::model::{Act, Alert, AlertState, Event, Finding, FindingState, Incident, IssuerId, Observation, Standing};
+use crate::model::{Act, Alert, AlertState, Baseline, Event, Finding, FindingState, Incident, IssuerId, Observation, Standing};
 
 pub use db::{Db, Role};
 pub use sqlite::Sqlite;
@@ -85,18 +85,6 @@ pub struct Cycle {
     pub due: Option<DateTime<Utc>>,
 }
 
-/// A first look that was recorded and not yet told.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Baseline {
-    pub issuer: IssuerId,
-    /// The baseline incident, where there is anything to tell.
-    pub incident: Option<String>,
-    /// Its high and critical findings.
-    pub findings: Vec<Finding>,
-    /// Where its findings are routed.
-    pub destinations: Vec<crate::model::Destination>,
-}
-
 /// An issuer as pages and reports show it.
 #[derive(Debug, Clone)]
 pub struct IssuerRow {
@@ -136,13 +124,16 @@ pub enum Outcome {
     },
 }
 
-/// Which findings, incidents or events to list; `None` means all.
+/// Which findings, incidents, events or spans to list: what was there at any time from `since` to `until`, both
+/// included; `None` means all.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
     pub issuer: Option<IssuerId>,
-    /// Findings: last seen; events and observations: at; incidents: opened or resolved since.
+    /// Leaves out events before it, spans that ended before it, findings and incidents that were resolved before it.
     pub since: Option<DateTime<Utc>>,
+    /// Leaves out what happened, began, was first seen or opened after it.
     pub until: Option<DateTime<Utc>>,
+    /// Of findings and incidents.
     pub states: Option<Vec<FindingState>>,
 }
 
@@ -150,23 +141,27 @@ pub struct Filter {
 pub trait Store: Send {
     /// Adds new issuers, keeps the history of known ones, retires those not named. A new issuer is due at its
     /// `due`; a known one keeps its stored due time unless `schedule` changed or that time is later than `due`.
-    /// Claims left over by a killed process are given up.
+    /// The first call after opening gives up the claims (of issuers and alerts) that a killed process left over; later
+    /// ones, of a reload, keep those of the polls in hand.
     fn enroll(&mut self, issuers: &[Enrolment]) -> Result<(), StoreError>;
 
     /// Up to `limit` issuers that are due and not claimed, oldest first; they are claimed until `now + lease`.
     fn claim_due(&mut self, now: DateTime<Utc>, lease: Duration, limit: usize) -> Result<Vec<IssuerId>, StoreError>;
 
-    /// When the next unclaimed issuer is due.
+    /// When [`Store::claim_due`] will next have something: a due time, or the end of a lease.
     fn next_due(&mut self) -> Result<Option<DateTime<Utc>>, StoreError>;
 
-    /// Makes an issuer due at once (an act was recorded, `run` should notice).
+    /// Makes an issuer due by `due` (an act was recorded, `run` should notice); a poll in hand that does not know of it
+    /// is followed by another one. Nothing where the issuer is not polled.
     fn hasten(&mut self, issuer: &IssuerId, due: DateTime<Utc>) -> Result<(), StoreError>;
 
     /// What is known of an issuer; empty for one never seen.
     fn remembered(&mut self, issuer: &IssuerId) -> Result<Remembered, StoreError>;
 
     /// Records cycles: observations, ledger, findings, events, incidents and alerts, all or nothing.
-    /// An observation equal to the last one of its issuer lengthens that one's span.
+    /// An observation that [`Observation::same_answer`] finds equal to the last one of its issuer lengthens that one's
+    /// span. Refused: an issuer that was never enrolled, an observation older than the issuer's newest, a body that is
+    /// not what its hash says and has nothing cut out.
     fn record(&mut self, cycles: &[Cycle]) -> Result<(), StoreError>;
 
     /// First looks that wait to be told.
@@ -178,14 +173,14 @@ pub trait Store: Send {
     /// Puts alerts into the outbox (test messages, reports); those whose id is there are left alone.
     fn enqueue(&mut self, alerts: &[Alert]) -> Result<(), StoreError>;
 
-    /// Up to `limit` pending alerts that are due, oldest first, claimed until `now + lease`.
+    /// Up to `limit` pending alerts that are due, longest due first, claimed until `now + lease`.
     /// Of one destination and incident only the oldest is handed out, so that "resolved" never overtakes "opened".
     fn claim_alerts(&mut self, now: DateTime<Utc>, lease: Duration, limit: usize) -> Result<Vec<Alert>, StoreError>;
 
-    /// When the next pending alert is due.
+    /// When [`Store::claim_alerts`] will next have something.
     fn next_alert(&mut self) -> Result<Option<DateTime<Utc>>, StoreError>;
 
-    /// Records how a delivery attempt of an alert ended.
+    /// Records how a delivery attempt of an alert ended. Delivered or dead is for good; a delivery reported late counts.
     fn settle(&mut self, alert: &str, at: DateTime<Utc>, outcome: &Outcome) -> Result<(), StoreError>;
 
     /// Alerts in a state (all: `None`), newest first.
@@ -212,7 +207,8 @@ pub trait Store: Send {
     /// One incident by its id.
     fn incident(&mut self, id: &str) -> Result<Option<Incident>, StoreError>;
 
-    /// Observations as spans, oldest first; of one issuer or all.
+    /// Observations as spans, those that began first in front. Of one span all but the first observation are known by
+    /// their number and the last one's time only.
     fn spans(&mut self, filter: &Filter) -> Result<Vec<Span>, StoreError>;
 
     /// A small value under a name (when a report was last sent, …).

@@ -98,7 +98,7 @@ impl Store for Sqlite {
     }
 
     fn next_due(&mut self) -> Result<Option<DateTime<Utc>>, StoreError> {
-        self.read("looking for the next due issuer", |tx| issuers::next_due(tx))
+        self.read("looking for the next due issuer", issuers::next_due)
     }
 
     fn hasten(&mut self, issuer: &IssuerId, due: DateTime<Utc>) -> Result<(), StoreError> {
@@ -126,7 +126,7 @@ impl Store for Sqlite {
     }
 
     fn baselines(&mut self) -> Result<Vec<Baseline>, StoreError> {
-        self.read("reading first looks", |tx| outbox::baselines(tx))
+        self.read("reading first looks", outbox::baselines)
     }
 
     fn tell_baselines(&mut self, told: &[IssuerId], alerts: &[Alert], incidents: &[Incident]) -> Result<(), StoreError> {
@@ -146,7 +146,7 @@ impl Store for Sqlite {
     }
 
     fn next_alert(&mut self) -> Result<Option<DateTime<Utc>>, StoreError> {
-        self.read("looking for the next message", |tx| outbox::next(tx))
+        self.read("looking for the next message", outbox::next)
     }
 
     fn settle(&mut self, alert: &str, at: DateTime<Utc>, outcome: &Outcome) -> Result<(), StoreError> {
@@ -174,7 +174,7 @@ impl Store for Sqlite {
     }
 
     fn issuers(&mut self) -> Result<Vec<IssuerRow>, StoreError> {
-        self.read("reading the issuers", |tx| issuers::rows(tx))
+        self.read("reading the issuers", issuers::rows)
     }
 
     fn findings(&mut self, filter: &Filter) -> Result<Vec<Finding>, StoreError> {

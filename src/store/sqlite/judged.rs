@@ -44,7 +44,7 @@ pub(super) fn findings(tx: &Transaction<'_>, filter: &Filter) -> Result<Vec<Find
     let issuer = filter.issuer.as_ref().map(IssuerId::as_str);
     let mut findings = read_findings(
         tx,
-        "(?1 IS NULL OR issuer.name = ?1) AND (state <> 'resolved' OR last_seen >= ?2) AND first_seen <= ?3",
+        "(?1 IS NULL OR issuer.name = ?1) AND (state <> 'resolved' OR finding.last_seen >= ?2) AND first_seen <= ?3",
         (issuer, since, until),
     )?;
     if let Some(states) = &filter.states {
@@ -55,7 +55,7 @@ pub(super) fn findings(tx: &Transaction<'_>, filter: &Filter) -> Result<Vec<Find
 
 fn read_findings(tx: &Transaction<'_>, condition: &'static str, values: impl rusqlite::Params) -> Result<Vec<Finding>, Trouble> {
     let mut statement = tx.prepare_cached(&format!(
-        "SELECT issuer.name, rule, subject, kid, line, severity, certainty, document, pointer, message, cites, first_seen, last_seen, state
+        "SELECT issuer.name, rule, subject, kid, line, severity, certainty, document, pointer, message, cites, first_seen, finding.last_seen, state
          FROM finding JOIN issuer ON issuer.id = finding.issuer WHERE {condition} ORDER BY issuer.name, rule, subject"
     ))?;
     let mut rows = statement.query(values)?;

@@ -111,8 +111,7 @@ impl Place<'_> {
 
     /// Reads every page once: a damaged one is better known now than when an alert hangs on it.
     fn whole(&self, connection: &Connection) -> Result<(), StoreError> {
-        let verdict: String =
-            connection.pragma_query_value(None, "quick_check(1)", |row| row.get(0)).map_err(|error| self.trouble(error))?;
+        let verdict: String = connection.query_row("PRAGMA quick_check(1)", (), |row| row.get(0)).map_err(|error| self.trouble(error))?;
         if verdict == "ok" { Ok(()) } else { Err(self.damaged(&verdict)) }
     }
 
