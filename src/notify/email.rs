@@ -126,6 +126,14 @@ impl Email {
         Ok(connection)
     }
 
+    /// The mail as it goes out, headers and all.
+    ///
+    /// # Errors
+    /// The alert names no recipient, or none that a mail can be addressed to.
+    pub fn mail(&self, alert: &Alert, message: &Message) -> Result<Vec<u8>, String> {
+        Ok(self.compose(alert, message)?.formatted())
+    }
+
     fn compose(&self, alert: &Alert, message: &Message) -> Result<lettre::Message, String> {
         let recipient = alert.destination.recipient.as_deref().ok_or("an email alert without a recipient")?;
         let to: Mailbox = recipient.parse().map_err(|error| format!("the recipient is no mail address: {error}"))?;
