@@ -11,8 +11,7 @@ use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
 
-use super::{ChannelError, Message, NotDelivered, chain, is_loopback};
-use crate::model::text::visible;
+use super::{ChannelError, Message, NotDelivered, chain, is_loopback, readable};
 use crate::model::{Alert, NoticeKind};
 
 /// Connecting, and each whole delivery.
@@ -180,7 +179,7 @@ fn message_id(id: &str, domain: &str) -> String {
 
 /// One visible line; a reader must not decode what looks like an encoded word (RFC 2047 §2), nobody here wrote one.
 fn header_text(text: &str) -> String {
-    visible(text, 300).replace("=?", "= ?")
+    readable(text, 300).replace("=?", "= ?")
 }
 
 fn header(name: &'static str, value: &str) -> HeaderValue {

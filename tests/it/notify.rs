@@ -1,5 +1,7 @@
 //! Telling: what messages say, how webhooks and mails reach real receivers, and what the outbox does when they do not.
 
+#![expect(clippy::unwrap_used, reason = "most of these functions are bodies of tests, which clippy cannot see")]
+
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -160,7 +162,7 @@ fn hostile_text_is_shown_and_cannot_act() {
     let shown = message(&Notice { title: hostile.clone(), remark: Some(hostile.clone()), ..notice_about(&hostile) });
     for part in [&shown.text, &shown.html] {
         assert!(!part.contains(['\r', '\0', '\u{202e}', '\u{200b}']));
-        assert!(part.contains("a\\r\\nBcc: eve@evil.test\\u{0000}\\u{202e}\\u{200b}"), "{part}");
+        assert!(part.contains("a⟨U+000D⟩⟨U+000A⟩Bcc: eve@evil.test⟨U+0000⟩⟨U+202E⟩⟨U+200B⟩"), "{part}");
         assert!(!part.contains(&"A".repeat(2_000)), "one value fills the mail");
     }
     assert!(!shown.html.contains("<script"));
@@ -293,8 +295,11 @@ fn check_headers(notice: &Notice) {
 #[derive(Clone, Default)]
 struct Receiver {
     got: Arc<Mutex<Vec<(HeaderMap, String)>>>,
-    answers: Arc<Mutex<Vec<(u16, Vec<(&'static str, String)>)>>>,
+    answers: Arc<Mutex<Vec<Answer>>>,
 }
+
+/// A status and headers.
+type Answer = (u16, Vec<(&'static str, String)>);
 
 impl Receiver {
     /// Listens on loopback; answers what was planned, then 204.
@@ -364,7 +369,7 @@ async fn what_the_receiver_answers_decides_about_the_next_try() {
     receiver.plan(429, &[("retry-after", "99999999999999999999")]);
     receiver.plan(400, &[]);
     receiver.plan(302, &[("location", "/elsewhere")]);
-    let said = |status: u16| format!("HTTP {status}: no, <b>not\\u{{202e}}</b> now");
+    let said = |status: u16| format!("HTTP {status}: no, <b>not⟨U+202E⟩</b> now");
     let later = |error: String, after: Option<u64>| Err(NotDelivered::Later { error, after: after.map(Duration::from_secs) });
     assert_eq!(deliver(&channel).await, Err(NotDelivered::Never(said(410))));
     assert_eq!(deliver(&channel).await, later(said(500), None));
@@ -570,11 +575,14 @@ async fn postfix_takes_our_mail() {
 
 // The outbox
 
+/// An alert, and until when it is claimed.
+type Row = (Alert, Option<DateTime<Utc>>);
+
 /// An outbox in memory that remembers every outcome.
 #[derive(Clone, Default)]
 struct Memory {
-    pending: Arc<Mutex<Vec<(Alert, Option<DateTime<Utc>>)>>>,
-    settled: Arc<Mutex<Vec<(String, DateTime<Utc>, Outcome)>>>,
+    pending: Arc<Mutex<Vec<Row>>>,
+    settled: Arc<Mutex<Vec<Outcome>>>,
     changed: Arc<tokio::sync::Notify>,
 }
 
@@ -589,7 +597,7 @@ impl Queue for Memory {
         Ok(self.pending.lock().unwrap().iter().map(|(alert, _)| alert.due).min())
     }
 
-    async fn settle(&self, alert: String, at: DateTime<Utc>, outcome: Outcome) -> Result<(), StoreError> {
+    async fn settle(&self, alert: String, _at: DateTime<Utc>, outcome: Outcome) -> Result<(), StoreError> {
         let mut pending = self.pending.lock().unwrap();
         let index = pending.iter().position(|(row, _)| row.id == alert).unwrap();
         match &outcome {
@@ -599,7 +607,7 @@ impl Queue for Memory {
             }
             Outcome::Delivered | Outcome::Dead { .. } => drop(pending.remove(index)),
         }
-        self.settled.lock().unwrap().push((alert, at, outcome));
+        self.settled.lock().unwrap().push(outcome);
         self.changed.notify_one();
         Ok(())
     }
@@ -611,7 +619,7 @@ impl Memory {
     }
 
     fn outcomes(&self) -> Vec<Outcome> {
-        self.settled.lock().unwrap().iter().map(|(_, _, outcome)| outcome.clone()).collect()
+        self.settled.lock().unwrap().clone()
     }
 
     async fn until_settled(&self, count: usize) {

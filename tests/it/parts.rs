@@ -1,6 +1,8 @@
 //! Real servers for tests: Node's parts of `tests/node`, Postfix, and throw-away certificates. Loopback only; each
 //! ends with the value that started it.
 
+#![expect(clippy::unwrap_used, reason = "a part that does not start is a failed test")]
+
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -14,7 +16,8 @@ use serde_json::Value;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Says loudly that a test does not run because a part is missing; in CI that is an error.
-pub fn skip(part: &str) {
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+pub(crate) fn skip(part: &str) {
     #[expect(clippy::disallowed_methods, reason = "tests are told by CI that nothing may be missing")]
     let ci = std::env::var_os("CI").is_some();
     assert!(!ci, "{part} is missing; scripts/prepare-tests installs it");
@@ -22,13 +25,13 @@ pub fn skip(part: &str) {
 }
 
 /// A throw-away authority and a certificate for `localhost` and `127.0.0.1`, as PEM files in a folder of their own.
-pub struct Certificates {
-    pub folder: tempfile::TempDir,
-    pub ca_pem: String,
+pub(crate) struct Certificates {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) ca_pem: String,
 }
 
 impl Certificates {
-    pub fn make() -> Self {
+    pub(crate) fn make() -> Self {
         use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
         let ca_key = KeyPair::generate().unwrap();
         let mut ca = CertificateParams::new(Vec::new()).unwrap();
@@ -44,25 +47,25 @@ impl Certificates {
         Self { folder, ca_pem }
     }
 
-    pub fn cert(&self) -> PathBuf {
+    pub(crate) fn cert(&self) -> PathBuf {
         self.folder.path().join("cert.pem")
     }
 
-    pub fn key(&self) -> PathBuf {
+    pub(crate) fn key(&self) -> PathBuf {
         self.folder.path().join("key.pem")
     }
 }
 
 /// A script of `tests/node` while it runs.
-pub struct Node {
+pub(crate) struct Node {
     child: Child,
     /// What it said when it was up.
-    pub up: Value,
+    pub(crate) up: Value,
 }
 
 impl Node {
     /// Starts a script; `None` (said loudly) where Node or its packages are not installed.
-    pub fn start(script: &str, arguments: &[&str]) -> Option<Self> {
+    pub(crate) fn start(script: &str, arguments: &[&str]) -> Option<Self> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/node");
         if !folder.join("node_modules").is_dir() {
             skip("Node's packages in tests/node");
@@ -85,7 +88,7 @@ impl Node {
         Some(Self { child, up: serde_json::from_str(&line).unwrap() })
     }
 
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         u16::try_from(self.up["port"].as_u64().unwrap()).unwrap()
     }
 }
@@ -99,22 +102,22 @@ impl Drop for Node {
 }
 
 /// A JSON-lines file that a part writes, so far.
-pub fn json_lines(file: &Path) -> Vec<Value> {
+pub(crate) fn json_lines(file: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// A Postfix of its own, with STARTTLS, that puts every mail for `example.test` into one maildir.
-pub struct Postfix {
+pub(crate) struct Postfix {
     child: Child,
     folder: tempfile::TempDir,
     log: Receiver<String>,
-    pub port: u16,
+    pub(crate) port: u16,
 }
 
 impl Postfix {
     /// Starts it; `None` (said loudly) where Postfix is not installed or we are not root, which it needs.
-    pub fn start(certificates: &Certificates) -> Option<Self> {
+    pub(crate) fn start(certificates: &Certificates) -> Option<Self> {
         const NOBODY: u32 = 65534;
         let installed = Path::new("/usr/sbin/postfix").exists();
         let root = std::fs::metadata("/proc/self").is_ok_and(|us| std::os::unix::fs::MetadataExt::uid(&us) == 0);
@@ -141,7 +144,7 @@ impl Postfix {
              queue_directory = {queue}\ndata_directory = {data}\nmaillog_file = /dev/stdout\n\
              virtual_mailbox_domains = example.test\nvirtual_mailbox_base = {mail}\nvirtual_mailbox_maps = static:box/\n\
              virtual_uid_maps = static:{NOBODY}\nvirtual_gid_maps = static:{NOBODY}\nalias_maps =\nalias_database =\n\
-             smtpd_tls_cert_file = {cert}\nsmtpd_tls_key_file = {key}\nsmtpd_tls_security_level = encrypt\n\
+             smtpd_tls_cert_file = {cert}\nsmtpd_tls_key_file = {key}\nsmtpd_tls_security_level = encrypt\nsmtpd_tls_received_header = yes\n\
              smtpd_relay_restrictions = reject_unauth_destination\n",
             queue = at("queue").display(),
             data = at("data").display(),
@@ -176,7 +179,7 @@ impl Postfix {
     }
 
     /// Waits until the log says so.
-    pub fn wait_for(&self, words: &str) {
+    pub(crate) fn wait_for(&self, words: &str) {
         let mut said = Vec::new();
         loop {
             match self.log.recv_timeout(PATIENCE) {
@@ -188,7 +191,7 @@ impl Postfix {
     }
 
     /// Every mail in the maildir.
-    pub fn mails(&self) -> Vec<String> {
+    pub(crate) fn mails(&self) -> Vec<String> {
         let folder = self.folder.path().join("mail/box/new");
         let files = std::fs::read_dir(folder).map(|files| files.flatten().collect::<Vec<_>>()).unwrap_or_default();
         files.iter().map(|file| std::fs::read_to_string(file.path()).unwrap()).collect()
