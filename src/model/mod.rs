@@ -21,3 +21,4 @@ pub use observation::{Attempt, Body, CertificateFacts, Digest, Observation, Redi
 mod standing;
 pub mod text;
 pub use standing::{Grade, JudgementCounts, NotEvaluated, Standing};
+pub use text::visible;

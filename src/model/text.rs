@@ -1,41 +1,65 @@
-//! Showing text that somebody else wrote: on one line, bounded, and with nothing hidden in it.
+//! Hostile text made fit to be read: nothing in it can hide, reorder its surroundings or break a line.
 
 use std::fmt::Write as _;
 
-/// `text` on one line and at most about `limit` characters long: line ends, control characters and those that are
-/// invisible or turn the direction of writing are shown as escapes (`\n`, `\u{202e}`), so that what is shown is all
-/// there is. Escaping for HTML or a header is still the caller's business.
+/// The text with every character that cannot be seen (controls, line ends, bidi and other format characters, unusual
+/// spaces) written as `⟨U+202E⟩`, cut after `max` characters of the original with `…`. Never reads further than that.
 #[must_use]
-pub fn visible(text: &str, limit: usize) -> String {
-    let mut shown = String::with_capacity(text.len().min(limit.saturating_mul(4)));
-    let mut width = 0;
-    for character in text.chars() {
-        if width >= limit {
+pub fn visible(text: &str, max: usize) -> String {
+    let mut shown = String::with_capacity(text.len().min(max));
+    for (count, character) in text.chars().enumerate() {
+        if count == max {
             shown.push('…');
-            return shown;
+            break;
         }
-        let before = shown.len();
-        match character {
-            '\n' => shown.push_str("\\n"),
-            '\r' => shown.push_str("\\r"),
-            '\t' => shown.push_str("\\t"),
-            hidden if is_hidden(hidden) => {
-                write!(shown, "\\u{{{:04x}}}", u32::from(hidden)).expect("writing to a String cannot fail");
-            }
-            plain => shown.push(plain),
+        if hides(character) {
+            write!(shown, "⟨U+{:04X}⟩", u32::from(character)).expect("writing to a String cannot fail");
+        } else {
+            shown.push(character);
         }
-        width += shown[before..].chars().count();
     }
     shown
 }
 
-/// Whether a character acts instead of showing: controls, line separators, bidirectional and zero-width ones, tags.
-fn is_hidden(character: char) -> bool {
+/// Whether a reader could miss it: Unicode's controls, format and default-ignorable characters, private use,
+/// non-characters, every space but the plain one, and the bracket that marks our own replacement.
+fn hides(character: char) -> bool {
     character.is_control()
-        || matches!(
-            character,
-            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
-                | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
-                | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
-        )
+        || (character.is_whitespace() && character != ' ')
+        || u32::from(character) & 0xFFFE == 0xFFFE
+        || matches!(character,
+            '\u{AD}' | '\u{34F}' | '\u{600}'..='\u{605}' | '\u{61C}' | '\u{6DD}' | '\u{70F}' | '\u{8E2}'
+            | '\u{115F}'..='\u{1160}' | '\u{17B4}'..='\u{17B5}' | '\u{180B}'..='\u{180F}'
+            | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}'
+            | '\u{27E8}' | '\u{3164}' | '\u{E000}'..='\u{F8FF}' | '\u{FDD0}'..='\u{FDEF}' | '\u{FE00}'..='\u{FE0F}'
+            | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFFB}'
+            | '\u{13430}'..='\u{1343F}' | '\u{1BCA0}'..='\u{1BCA3}' | '\u{1D173}'..='\u{1D17A}'
+            | '\u{E0000}'..='\u{10FFFF}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::visible;
+
+    #[test]
+    fn plain_text_stays_as_it_is() {
+        assert_eq!(visible("2024-01 <b>\"é\" 鍵", 64), "2024-01 <b>\"é\" 鍵");
+    }
+
+    #[test]
+    fn what_hides_is_shown_by_its_code_point() {
+        assert_eq!(visible("a\u{202E}b\0\r\nc\u{200B}\u{A0}\u{FEFF}", 64), "a⟨U+202E⟩b⟨U+0000⟩⟨U+000D⟩⟨U+000A⟩c⟨U+200B⟩⟨U+00A0⟩⟨U+FEFF⟩");
+    }
+
+    #[test]
+    fn our_own_marks_cannot_be_forged() {
+        assert_eq!(visible("⟨U+202E⟩", 64), "⟨U+27E8⟩U+202E⟩");
+    }
+
+    #[test]
+    fn long_text_is_cut_without_being_read_to_its_end() {
+        assert_eq!(visible(&"x".repeat(1 << 20), 4), "xxxx…");
+        assert_eq!(visible("four", 4), "four");
+        assert_eq!(visible("", 0), "");
+    }
 }

@@ -11,8 +11,7 @@ use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
 
-use super::{ChannelError, Message, NotDelivered, chain, is_loopback};
-use crate::model::text::visible;
+use super::{ChannelError, Message, NotDelivered, chain, is_loopback, readable};
 use crate::model::{Alert, NoticeKind};
 
 /// Connecting, and each whole delivery.
@@ -126,6 +125,14 @@ impl Email {
         Ok(connection)
     }
 
+    /// The mail as it goes out, headers and all.
+    ///
+    /// # Errors
+    /// The alert names no recipient, or none that a mail can be addressed to.
+    pub fn mail(&self, alert: &Alert, message: &Message) -> Result<Vec<u8>, String> {
+        Ok(self.compose(alert, message)?.formatted())
+    }
+
     fn compose(&self, alert: &Alert, message: &Message) -> Result<lettre::Message, String> {
         let recipient = alert.destination.recipient.as_deref().ok_or("an email alert without a recipient")?;
         let to: Mailbox = recipient.parse().map_err(|error| format!("the recipient is no mail address: {error}"))?;
@@ -172,7 +179,7 @@ fn message_id(id: &str, domain: &str) -> String {
 
 /// One visible line; a reader must not decode what looks like an encoded word (RFC 2047 §2), nobody here wrote one.
 fn header_text(text: &str) -> String {
-    visible(text, 300).replace("=?", "= ?")
+    readable(text, 300).replace("=?", "= ?")
 }
 
 fn header(name: &'static str, value: &str) -> HeaderValue {

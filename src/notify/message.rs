@@ -4,13 +4,13 @@
 //! with hidden characters in it; the JSON alone is lossless, because a machine reads it.
 
 use askama::Template;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use serde::Deserialize;
 
+use super::readable;
 use crate::model::json::write_string;
-use crate::model::text::visible;
-use crate::model::{Certainty, DocumentKind, Finding, FindingState, Notice, NoticeKind, Severity, timestamp};
+use crate::model::{Certainty, DocumentKind, Finding, FindingState, Notice, NoticeKind, Severity, timestamp, visible};
 
 /// What a rule's document says that belongs into a message.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -57,7 +57,7 @@ pub fn render(notice: &Notice, documents: &dyn Fn(&str) -> RuleText, timezone: T
     };
     Message {
         subject: subject(notice),
-        text: text.expect("a template over plain strings writes to a String"),
+        text: text.expect("a template over plain strings writes to a String") + "\n",
         html: html.expect("a template over plain strings writes to a String"),
         json: json(notice),
     }
@@ -76,20 +76,28 @@ fn subject(notice: &Notice) -> String {
         title = format!("first look: {title}");
     }
     if let (NoticeKind::Updated, Some(remark)) = (notice.kind, &notice.remark) {
-        title = format!("{title}, {}", visible(remark, SENTENCE));
+        title = format!("{title}, {}", readable(remark, SENTENCE));
     }
     let tail = match notice.kind {
         NoticeKind::Report => String::new(),
-        _ => format!(" ({})", visible(&notice.incident, 40)),
+        _ => format!(" ({})", cut(&visible(&notice.incident, 40), 40)),
     };
-    let room = SUBJECT.saturating_sub(tag.len() + "[] …".chars().count() + tail.chars().count());
-    format!("[{tag}] {}{tail}", visible(&title, room))
+    let room = SUBJECT.saturating_sub(tag.len() + "[] ".len() + tail.chars().count());
+    format!("[{tag}] {}{tail}", cut(&title, room))
+}
+
+/// At most `room` characters, the last one `…` where something is missing.
+fn cut(text: &str, room: usize) -> String {
+    if text.chars().count() <= room {
+        return text.to_owned();
+    }
+    text.chars().take(room.saturating_sub(1)).chain(['…']).collect()
 }
 
 /// The notice's title without the severity that stands beside it anyway.
 fn title(notice: &Notice) -> String {
     let severity = format!(" ({})", notice.severity);
-    visible(notice.title.strip_suffix(&severity).unwrap_or(&notice.title), SENTENCE)
+    readable(notice.title.strip_suffix(&severity).unwrap_or(&notice.title), SENTENCE)
 }
 
 /// The webhook's body (interface.md). Events are spliced in as they are, so that no number or text changes.
@@ -202,6 +210,8 @@ struct View {
     events: Vec<String>,
     events_omitted: usize,
     incident: String,
+    /// The command that shows the incident, where there is one.
+    details: Option<String>,
     /// The name of an attached document.
     attachment: Option<String>,
 }
@@ -240,7 +250,7 @@ impl View {
             issuers: issuers(notice),
             at: moment(notice.at, timezone),
             since: notice.opened.map(|opened| moment(opened, timezone)),
-            remark: notice.remark.as_deref().map(|remark| sentence(&visible(remark, SENTENCE))),
+            remark: notice.remark.as_deref().map(|remark| sentence(&readable(remark, SENTENCE))),
             findings: findings
                 .iter()
                 .take(SHOWN)
@@ -250,6 +260,7 @@ impl View {
             events: notice.events.iter().take(SHOWN).map(|event| in_words(event, several, timezone)).collect(),
             events_omitted: notice.events.len().saturating_sub(SHOWN),
             incident: visible(&notice.incident, 80),
+            details: notice.opened.map(|_| format!("issuerwatch incidents {}", visible(&notice.incident, 80))),
             attachment: notice.attachment.as_ref().map(|(name, _)| visible(name, VALUE)),
         }
     }
@@ -265,7 +276,7 @@ impl FindingView {
             title: if document.title.is_empty() { rule.clone() } else { visible(&document.title, SENTENCE) },
             rule,
             issuer: several.then(|| visible(finding.issuer.as_str(), VALUE)),
-            message: visible(&finding.message, SENTENCE),
+            message: readable(&finding.message, SENTENCE),
             thumbprint: finding.subject.thumbprint.as_ref().map(|thumbprint| visible(thumbprint.as_str(), VALUE)),
             kid: finding.subject.kid.as_deref().map(quoted),
             place: format!("{} {}", document_name(finding.document), visible(&finding.pointer, VALUE)).trim_end().to_owned(),
@@ -434,7 +445,7 @@ fn in_words(event: &str, several: bool, timezone: Tz) -> String {
         What::AlgsChanged { old, new } => algorithms(&old, &new),
         What::FetchFailed { channel, status, error } => {
             let why = match (error, status) {
-                (Some(error), _) => visible(&error, SENTENCE),
+                (Some(error), _) => readable(&error, SENTENCE),
                 (None, 0) => "no answer".to_owned(),
                 (None, status) => format!("HTTP {status}, not what it should be"),
             };
@@ -465,7 +476,7 @@ fn algorithms(old: &[String], new: &[String]) -> String {
     let parts: Vec<String> = [("added", only(new, old)), ("dropped", only(old, new))]
         .into_iter()
         .filter(|(_, algs)| !algs.is_empty())
-        .map(|(verb, algs)| format!("{verb} {}", list(&algs)))
+        .map(|(verb, algs)| format!("{verb} {}", list(&algs.iter().map(|alg| quoted(alg)).collect::<Vec<_>>())))
         .collect();
     format!("signing algorithms changed: {}", parts.join("; "))
 }
@@ -475,16 +486,5 @@ fn document_of(channel: &str) -> String {
         "discovery" => "discovery document".to_owned(),
         "jwks" => "key set".to_owned(),
         other => visible(other, VALUE),
-    }
-}
-
-/// How long something took, for people: `45 s`, `12 min`, `4 h`, `3 d`.
-#[must_use]
-pub fn span(length: TimeDelta) -> String {
-    match length.num_seconds().max(0) {
-        seconds @ 0..=89 => format!("{seconds} s"),
-        seconds @ 90..=5399 => format!("{} min", (seconds + 30) / 60),
-        seconds @ 5400..=172_799 => format!("{} h", (seconds + 1800) / 3600),
-        seconds => format!("{} d", (seconds + 43_200) / 86_400),
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::model::Alert;
+use crate::model::{Alert, visible};
 
 pub use email::{Email, EmailSettings, EmailTls};
 pub use message::{Message, RuleText, render};
@@ -88,5 +88,16 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         }
         source = cause.source();
     }
-    crate::model::text::visible(&line, 400)
+    readable(&line, 400)
+}
+
+/// [`visible`] for our own sentences: they may quote an issuer, and what they quote may have been made visible before,
+/// which must not happen twice.
+fn readable(text: &str, max: usize) -> String {
+    let head: String = text.chars().take(max).collect();
+    let mut line = head.split('⟨').map(|part| visible(part, max)).collect::<Vec<_>>().join("⟨");
+    if head.len() < text.len() {
+        line.push('…');
+    }
+    line
 }

@@ -100,13 +100,18 @@ impl<Q: Queue> Outbox<Q> {
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut under_way = JoinSet::new();
         while !stop.is_cancelled() {
-            let claimed = self.start_due(&mut under_way).await;
-            let pause = match claimed {
-                Ok(0) => self.pause().await,
+            let looked = self.clock.now();
+            let next = match self.start_due(&mut under_way).await {
+                Ok(0) => self.queue.next().await,
                 Ok(_) => continue,
+                Err(error) => Err(error),
+            };
+            let pause = match next {
+                // A due alert may not be ours to take yet (an older one of its incident is under way): no busy waiting.
+                Ok(due) => due.unwrap_or(looked + LOOK).clamp(looked + REST, looked + LOOK),
                 Err(error) => {
                     tracing::warn!(%error, "the outbox cannot be read");
-                    self.clock.now() + LOOK
+                    looked + LOOK
                 }
             };
             tokio::select! {
@@ -150,20 +155,6 @@ impl<Q: Queue> Outbox<Q> {
             under_way.spawn(async move { outbox.process(alert).await });
         }
         Ok(count)
-    }
-
-    /// When to look again if nobody wakes us.
-    async fn pause(&self) -> DateTime<Utc> {
-        let now = self.clock.now();
-        match self.queue.next().await {
-            // A due alert may not be ours to take yet (an older one of its incident is under way): no busy waiting.
-            Ok(Some(due)) => due.clamp(now + REST, now + LOOK),
-            Ok(None) => now + LOOK,
-            Err(error) => {
-                tracing::warn!(%error, "the outbox cannot be read");
-                now + LOOK
-            }
-        }
     }
 
     async fn process(&self, alert: Alert) {

@@ -14,8 +14,7 @@ use reqwest::{Response, StatusCode, Url};
 use sha2::Sha256;
 
 use super::{ChannelError, Message, NotDelivered, chain, is_loopback};
-use crate::model::Alert;
-use crate::model::text::visible;
+use crate::model::{Alert, visible};
 
 /// One delivery, from connecting to the answer's head.
 const TIME: Duration = Duration::from_secs(15);

@@ -1,3 +1,5 @@
 //! The one integration test binary.
 
 mod store;
+mod notify;
+mod parts;
