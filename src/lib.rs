@@ -24,6 +24,7 @@
 //!
 //! `tests/it/tidy.rs` keeps the arrows; `.clippy.toml` keeps clock, environment and client in their files.
 
+pub mod cadence;
 pub mod clock;
 pub mod ledger;
 pub mod model;
