@@ -26,6 +26,7 @@
 
 pub mod cadence;
 pub mod clock;
+pub mod config;
 pub mod ledger;
 pub mod model;
 pub mod policy;

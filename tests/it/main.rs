@@ -1,3 +1,4 @@
 //! The integration tests, one module per part.
 
 mod cadence;
+mod config;
