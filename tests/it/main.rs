@@ -2,3 +2,4 @@
 
 mod cadence;
 mod config;
+mod tidy;
