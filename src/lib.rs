@@ -27,6 +27,8 @@
 pub mod archive;
 pub mod clock;
 pub mod fetch;
+pub mod cadence;
+pub mod config;
 pub mod ledger;
 pub mod model;
 pub mod notify;

@@ -3,3 +3,8 @@
 mod store;
 mod notify;
 mod parts;
+//! The integration tests, one module per part.
+
+mod cadence;
+mod config;
+mod tidy;
