@@ -32,7 +32,7 @@ pub(super) struct Clients {
     tls: ClientConfig,
     pub(super) recorder: Arc<Recorder>,
     proxy: Option<reqwest::Proxy>,
-    connect_timeout: Duration,
+    time: Duration,
     present: RwLock<Present>,
 }
 
@@ -43,7 +43,7 @@ struct Present {
 }
 
 impl Clients {
-    pub(super) fn new(ca_pem: &[Vec<u8>], proxy: Option<&Url>, connect_timeout: Duration) -> Result<Self, FetchError> {
+    pub(super) fn new(ca_pem: &[Vec<u8>], proxy: Option<&Url>, time: Duration) -> Result<Self, FetchError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let recorder = Arc::new(Recorder::new(Trust::load(ca_pem)?, Arc::clone(&provider))?);
         let mut tls = ClientConfig::builder_with_provider(provider)
@@ -56,9 +56,9 @@ impl Clients {
         // Without resumption every connection shows its whole chain.
         tls.resumption = Resumption::disabled();
         let proxy = proxy.map(proxy_of).transpose()?;
-        let clients = build(&tls, proxy.as_ref(), connect_timeout)?;
+        let clients = build(&tls, proxy.as_ref(), time)?;
         let present = RwLock::new(Present { since: Instant::now(), clients });
-        Ok(Self { tls, recorder, proxy, connect_timeout, present })
+        Ok(Self { tls, recorder, proxy, time, present })
     }
 
     /// Whether a proxy stands between us and every issuer.
@@ -77,7 +77,7 @@ impl Clients {
         let mut present = self.present.write().expect("no holder of this lock panics");
         if present.since.elapsed() >= LIFETIME {
             // It could be built before, so it can be built now; if not, the old ones go on.
-            if let Ok(clients) = build(&self.tls, self.proxy.as_ref(), self.connect_timeout) {
+            if let Ok(clients) = build(&self.tls, self.proxy.as_ref(), self.time) {
                 present.clients = clients;
             }
             present.since = Instant::now();
@@ -93,13 +93,13 @@ fn proxy_of(url: &Url) -> Result<reqwest::Proxy, FetchError> {
     reqwest::Proxy::all(url.clone()).map_err(|_| FetchError::Proxy("it is no usable URL; write \"http://host:port\"".to_owned()))
 }
 
-fn build(tls: &ClientConfig, proxy: Option<&reqwest::Proxy>, connect_timeout: Duration) -> Result<[Client; 3], FetchError> {
-    let [public, private, loopback] = Reach::ALL.map(|reach| client(reach, tls, proxy, connect_timeout));
+fn build(tls: &ClientConfig, proxy: Option<&reqwest::Proxy>, time: Duration) -> Result<[Client; 3], FetchError> {
+    let [public, private, loopback] = Reach::ALL.map(|reach| client(reach, tls, proxy, time));
     Ok([public?, private?, loopback?])
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place where clients for issuers are built")]
-fn client(reach: Reach, tls: &ClientConfig, proxy: Option<&reqwest::Proxy>, connect_timeout: Duration) -> Result<Client, FetchError> {
+fn client(reach: Reach, tls: &ClientConfig, proxy: Option<&reqwest::Proxy>, time: Duration) -> Result<Client, FetchError> {
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static("application/json, application/jwk-set+json, */*;q=0.1"));
     let builder = Client::builder()
@@ -110,7 +110,8 @@ fn client(reach: Reach, tls: &ClientConfig, proxy: Option<&reqwest::Proxy>, conn
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)
         .https_only(reach != Reach::Loopback)
-        .connect_timeout(connect_timeout)
+        // Each phase ends a little before the whole, so that the same trouble is always told in the same words.
+        .connect_timeout(time / 10 * 9)
         .pool_idle_timeout(IDLE)
         .http1_max_headers(MAX_HEADERS)
         .http2_max_header_list_size(MAX_HEADER_BYTES_HTTP2)
@@ -118,7 +119,7 @@ fn client(reach: Reach, tls: &ClientConfig, proxy: Option<&reqwest::Proxy>, conn
     let builder = match proxy {
         // The proxy is the operator's own; the names of issuers are resolved by it.
         Some(proxy) => builder.proxy(proxy.clone()),
-        None => builder.dns_resolver(Checked { reach }),
+        None => builder.dns_resolver(Checked { reach, patience: time / 10 * 8 }),
     };
     builder.build().map_err(|error| FetchError::Client(error.to_string()))
 }
@@ -126,13 +127,15 @@ fn client(reach: Reach, tls: &ClientConfig, proxy: Option<&reqwest::Proxy>, conn
 /// The system's resolver, answering only with addresses that the policy allows: what is connected to is what was checked.
 struct Checked {
     reach: Reach,
+    patience: Duration,
 }
 
 impl Resolve for Checked {
     fn resolve(&self, name: Name) -> Resolving {
-        let reach = self.reach;
+        let Self { reach, patience } = *self;
         Box::pin(async move {
-            let resolved = tokio::net::lookup_host((name.as_str(), 0)).await.map_err(Unresolved::because)?;
+            let lookup = tokio::time::timeout(patience, tokio::net::lookup_host((name.as_str(), 0))).await;
+            let resolved = lookup.map_err(|_| Unresolved("the resolver gave no answer in time".to_owned()))?.map_err(Unresolved::because)?;
             match reach.allowed(resolved.map(|address| address.ip())) {
                 Ok(allowed) => Ok(Box::new(allowed.into_iter().map(|address| SocketAddr::new(address, 0))) as Addrs),
                 Err(Some(refusal)) => Err(Refused(refusal).into()),

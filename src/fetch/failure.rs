@@ -11,6 +11,8 @@ use super::client::{Refused, Unresolved};
 use super::tls::Rejected;
 use crate::model::{TlsFacts, Unseen, UnseenReason};
 
+const NO_CONNECTION: &str = "no connection in time";
+
 /// A failed request: why, and the certificates it met if it was over them.
 pub(super) struct Failure {
     pub(super) unseen: Unseen,
@@ -145,7 +147,7 @@ fn socket(kind: ErrorKind, error: &reqwest::Error, asking: Asking<'_>) -> Option
     match kind {
         ErrorKind::ConnectionRefused => connect("refused the connection"),
         ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => connect("cannot be reached (no route)"),
-        ErrorKind::TimedOut => Some(Unseen::new(UnseenReason::Timeout, format!("{whom} did not take the connection"))),
+        ErrorKind::TimedOut => Some(Unseen::new(UnseenReason::Timeout, NO_CONNECTION)),
         ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof => {
             Some(if !error.is_connect() {
                 let text =
@@ -164,7 +166,7 @@ fn socket(kind: ErrorKind, error: &reqwest::Error, asking: Asking<'_>) -> Option
 
 fn unknown(error: &reqwest::Error, asking: Asking<'_>) -> Unseen {
     if error.is_timeout() {
-        return Unseen::new(UnseenReason::Timeout, "no connection in time");
+        return Unseen::new(UnseenReason::Timeout, NO_CONNECTION);
     }
     if error.is_connect() {
         let whom = if asking.proxied { "the proxy" } else { "the server" };

@@ -8,3 +8,5 @@ mod parts;
 mod cadence;
 mod config;
 mod tidy;
+mod fetch;
+mod support;
