@@ -28,4 +28,5 @@ pub mod clock;
 pub mod ledger;
 pub mod model;
 pub mod policy;
+pub mod report;
 pub mod store;

@@ -1,1 +1,3 @@
 
+mod estate;
+mod report;
