@@ -25,6 +25,6 @@ pub use metadata::Metadata;
 pub use moment::moment;
 pub use observation::{Attempt, Body, CertificateFacts, Digest, Observation, Redirect, TlsFacts, Unseen, UnseenReason};
 mod standing;
-pub use standing::{Grade, JudgementCounts, NotEvaluated, Standing};
 pub use rule_text::RuleText;
+pub use standing::{Grade, JudgementCounts, NotEvaluated, Standing};
 pub use text::visible;

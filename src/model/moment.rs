@@ -11,7 +11,9 @@ pub fn moment(text: &str, now: DateTime<Utc>, tz: Tz) -> Option<DateTime<Utc>> {
     }
     if let Ok(date) = text.parse::<NaiveDate>() {
         // Where clocks skip midnight the day begins at the first instant there is.
-        return (0..24).find_map(|hour| tz.from_local_datetime(&date.and_time(NaiveTime::from_hms_opt(hour, 0, 0)?)).earliest()).map(|at| at.to_utc());
+        return (0..24)
+            .find_map(|hour| tz.from_local_datetime(&date.and_time(NaiveTime::from_hms_opt(hour, 0, 0)?)).earliest())
+            .map(|at| at.to_utc());
     }
     now.checked_sub_signed(ago(text)?)
 }

@@ -78,7 +78,14 @@ fn of_channel(channel: Channel, spans: &[Span], since: Option<DateTime<Utc>>, un
             }
             Some(unseen) => {
                 let reason = visible(&unseen.text, 120);
-                let outage = current.get_or_insert_with(|| Outage { from, last, recovered: None, polls: 0, reason: reason.clone(), other_reasons: false });
+                let outage = current.get_or_insert_with(|| Outage {
+                    from,
+                    last,
+                    recovered: None,
+                    polls: 0,
+                    reason: reason.clone(),
+                    other_reasons: false,
+                });
                 outage.last = last;
                 outage.polls += polls;
                 outage.other_reasons |= outage.reason != reason;

@@ -21,10 +21,8 @@ pub struct Change {
 
 /// The latest changes, newest first, and how many more there are; events are those of one issuer in time order.
 pub(super) fn of(events: &[Event], tz: Tz) -> (Vec<Change>, usize) {
-    let relevant: Vec<&Event> = events
-        .iter()
-        .filter(|event| !matches!(event.kind, EventKind::FetchFailed { .. } | EventKind::FetchRecovered { .. }))
-        .collect();
+    let relevant: Vec<&Event> =
+        events.iter().filter(|event| !matches!(event.kind, EventKind::FetchFailed { .. } | EventKind::FetchRecovered { .. })).collect();
     let polls: Vec<&[&Event]> = relevant.chunk_by(|a, b| a.at == b.at).collect();
     let left_out = polls.len().saturating_sub(LISTED);
     (polls.into_iter().skip(left_out).rev().map(|poll| Change { at: poll[0].at, words: words(poll, tz) }).collect(), left_out)

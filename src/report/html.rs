@@ -151,7 +151,9 @@ fn urgent(report: &Report) -> (Vec<Urgent<'_>>, usize) {
     }
     found.sort_by(|a, b| b.2.severity.cmp(&a.2.severity));
     let left_out = found.len().saturating_sub(URGENT_LISTED);
-    let row = |(number, issuer, finding): (usize, &IssuerSection, &'_ Finding)| (anchor(number), visible(issuer.id.as_str(), 60), title(report, &finding.rule));
+    let row = |(number, issuer, finding): (usize, &IssuerSection, &'_ Finding)| {
+        (anchor(number), visible(issuer.id.as_str(), 60), title(report, &finding.rule))
+    };
     let rows = found.into_iter().take(URGENT_LISTED).map(|found| {
         let (anchor, issuer, title) = row(found);
         Urgent { anchor, issuer, title, finding: found.2 }
@@ -242,8 +244,12 @@ impl<'a> Section<'a> {
 
     fn outages(&self) -> Vec<(&'static str, &'a Outage)> {
         let name = |channel| if channel == Channel::Jwks { "key set" } else { "discovery" };
-        let mut outages: Vec<_> =
-            self.issuer.availability.iter().flat_map(|channel| channel.outages.iter().map(move |outage| (name(channel.channel), outage))).collect();
+        let mut outages: Vec<_> = self
+            .issuer
+            .availability
+            .iter()
+            .flat_map(|channel| channel.outages.iter().map(move |outage| (name(channel.channel), outage)))
+            .collect();
         outages.sort_by_key(|(_, outage)| std::cmp::Reverse(outage.from));
         outages
     }

@@ -16,6 +16,7 @@ use chrono_tz::Tz;
 
 pub use availability::{Availability, Outage};
 pub use changes::Change;
+pub use timeline::duration;
 
 use crate::ledger::Ledger;
 use crate::model::{About, Channel, Finding, FindingState, Grade, IssuerId, RuleText, Severity, Standing};
@@ -150,7 +151,8 @@ type ByIssuer = BTreeMap<IssuerId, Vec<Finding>>;
 
 /// The findings open at the end of the period, and those resolved in it.
 fn findings(store: &mut dyn Store, options: &Options<'_>, until: DateTime<Utc>) -> Result<(ByIssuer, ByIssuer), StoreError> {
-    let filter = |since, states: &[FindingState]| Filter { issuer: options.issuer.clone(), since, until: None, states: Some(states.to_vec()) };
+    let filter =
+        |since, states: &[FindingState]| Filter { issuer: options.issuer.clone(), since, until: None, states: Some(states.to_vec()) };
     let unresolved = store.findings(&filter(None, &[FindingState::Open, FindingState::Waived]))?;
     let resolved = store.findings(&filter(options.since, &[FindingState::Resolved]))?;
     // What was last seen after the period was still open at its end.
@@ -272,10 +274,6 @@ impl Rank {
             _ => 3,
         };
         let minus = |severity| -i64::try_from(count(severity)).unwrap_or(i64::MAX);
-        Self {
-            retired,
-            grade,
-            findings: [minus(Severity::Critical), minus(Severity::High), minus(Severity::Medium), minus(Severity::Low)],
-        }
+        Self { retired, grade, findings: [minus(Severity::Critical), minus(Severity::High), minus(Severity::Medium), minus(Severity::Low)] }
     }
 }

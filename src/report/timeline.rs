@@ -153,7 +153,8 @@ pub(super) fn draw(ledger: &Ledger, jwks: Option<&Availability>, window: Window)
     } else {
         keys.iter().collect()
     };
-    let rows: Vec<Row> = (0..).zip(drawn).map(|(index, (thumbprint, key))| row(top + index * ROW, thumbprint, key, seen_until, window)).collect();
+    let rows: Vec<Row> =
+        (0..).zip(drawn).map(|(index, (thumbprint, key))| row(top + index * ROW, thumbprint, key, seen_until, window)).collect();
     let floor = top + u32::try_from(rows.len()).unwrap_or(0) * ROW;
     Some(Timeline {
         height: floor + AXIS,
@@ -321,8 +322,9 @@ fn median_life(keys: &[(&Thumbprint, &KeyRecord)]) -> Option<Duration> {
     lives.get(lives.len() / 2).copied()
 }
 
-/// A duration in its one or two largest units.
-pub(super) fn duration(length: Duration) -> String {
+/// A duration in words, by its one or two largest units: `3 d 4 h`.
+#[must_use]
+pub fn duration(length: Duration) -> String {
     let seconds = length.num_seconds().max(0);
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
@@ -338,13 +340,21 @@ pub(super) fn duration(length: Duration) -> String {
 /// Ticks at round local times, at most six.
 fn ticks(window: Window) -> Vec<Tick> {
     const MOST: i64 = 6;
-    const SECONDS: [i64; 16] =
-        [10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 10_800, 21_600, 43_200, 86_400, 2 * 86_400, 7 * 86_400];
+    const SECONDS: [i64; 16] = [10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 10_800, 21_600, 43_200, 86_400, 2 * 86_400, 7 * 86_400];
     let length = (window.until - window.since).num_seconds();
     let start = window.since.with_timezone(&window.tz).naive_local();
     let end = window.until.with_timezone(&window.tz).naive_local();
     let (places, format) = match SECONDS.into_iter().find(|step| length / step < MOST) {
-        Some(step) => (every_seconds(start, end, step), if step < 60 { "%H:%M:%S" } else if step < 86_400 { "%H:%M" } else { "%-d %b" }),
+        Some(step) => (
+            every_seconds(start, end, step),
+            if step < 60 {
+                "%H:%M:%S"
+            } else if step < 86_400 {
+                "%H:%M"
+            } else {
+                "%-d %b"
+            },
+        ),
         None => {
             let months = length / (30 * 86_400);
             let step = [1_u32, 2, 3, 6, 12, 24, 60, 120].into_iter().find(|step| months / i64::from(*step) < MOST).unwrap_or(1_200);
@@ -358,7 +368,10 @@ fn every_seconds(start: NaiveDateTime, end: NaiveDateTime, step: i64) -> Vec<Nai
     // Whole steps since a Monday midnight, so that weeks begin on Mondays.
     let origin = NaiveDate::from_ymd_opt(1970, 1, 5).unwrap_or_default().and_time(NaiveTime::MIN);
     let first = (start - origin).num_seconds().div_euclid(step) + 1;
-    (first..first + 8).map_while(|count| origin.checked_add_signed(Duration::try_seconds(count * step)?)).take_while(|at| *at < end).collect()
+    (first..first + 8)
+        .map_while(|count| origin.checked_add_signed(Duration::try_seconds(count * step)?))
+        .take_while(|at| *at < end)
+        .collect()
 }
 
 fn every_months(start: NaiveDateTime, end: NaiveDateTime, step: u32) -> Vec<NaiveDateTime> {

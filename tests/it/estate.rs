@@ -337,7 +337,10 @@ fn add_good(memory: &mut Memory) {
     memory.spans.push(span("acme-workforce", 0.0, 40.0, 160, None, None));
     memory.spans.push(span("acme-workforce", 40.25, 40.75, 3, Some(&refused), Some(&refused)));
     memory.spans.push(span("acme-workforce", 41.0, 104.25, 256, None, None));
-    add(memory, row("acme-workforce", "https://login.acme.example", standing(Some(Grade::A), &[]), ledger(keys, now() - Duration::seconds(70))));
+    add(
+        memory,
+        row("acme-workforce", "https://login.acme.example", standing(Some(Grade::A), &[]), ledger(keys, now() - Duration::seconds(70))),
+    );
 }
 
 fn add_bad(memory: &mut Memory) {
@@ -358,11 +361,35 @@ fn add_bad(memory: &mut Memory) {
         ..finding(id, rule, Severity::High, message)
     };
     memory.findings.extend([
-        Finding { subject: legacy, pointer: "/keys/2/n".to_owned(), ..finding(id, "key/rsa-too-small", Severity::Critical, "RSA modulus has 1000 bits; at least 2048 are required") },
-        changed("rotation/unexpected-new-key", "a key that nobody announced appeared between 2026-02-16 18:00 and 2026-02-17 00:00 UTC", &subject),
-        Finding { certainty: Certainty::Possible, severity: Severity::Medium, ..changed("rotation/removed-without-overlap", "its successor was first seen in the poll that no longer showed it", &subject) },
-        Finding { document: DocumentKind::Discovery, pointer: "/id_token_signing_alg_values_supported/2".to_owned(), state: FindingState::Waived, ..finding(id, "discovery/alg-none-advertised", Severity::Medium, "\"none\" is advertised for ID tokens") },
-        Finding { document: DocumentKind::Http, pointer: String::new(), state: FindingState::Resolved, first_seen: day(12.0), last_seen: day(12.75), ..finding(id, "transport/bad-status", Severity::High, "the key set answered 503 at 3 polls in a row") },
+        Finding {
+            subject: legacy,
+            pointer: "/keys/2/n".to_owned(),
+            ..finding(id, "key/rsa-too-small", Severity::Critical, "RSA modulus has 1000 bits; at least 2048 are required")
+        },
+        changed(
+            "rotation/unexpected-new-key",
+            "a key that nobody announced appeared between 2026-02-16 18:00 and 2026-02-17 00:00 UTC",
+            &subject,
+        ),
+        Finding {
+            certainty: Certainty::Possible,
+            severity: Severity::Medium,
+            ..changed("rotation/removed-without-overlap", "its successor was first seen in the poll that no longer showed it", &subject)
+        },
+        Finding {
+            document: DocumentKind::Discovery,
+            pointer: "/id_token_signing_alg_values_supported/2".to_owned(),
+            state: FindingState::Waived,
+            ..finding(id, "discovery/alg-none-advertised", Severity::Medium, "\"none\" is advertised for ID tokens")
+        },
+        Finding {
+            document: DocumentKind::Http,
+            pointer: String::new(),
+            state: FindingState::Resolved,
+            first_seen: day(12.0),
+            last_seen: day(12.75),
+            ..finding(id, "transport/bad-status", Severity::High, "the key set answered 503 at 3 polls in a row")
+        },
     ]);
     let unavailable = Unseen::new(UnseenReason::Status, 503);
     memory.spans.push(span(id, 0.0, 11.75, 48, None, None));
@@ -374,8 +401,12 @@ fn add_bad(memory: &mut Memory) {
     let algs = |algs: &[&str]| algs.iter().map(|&alg| alg.to_owned()).collect();
     let kind = EventKind::AlgsChanged { old: algs(&["RS256", "none"]), new: algs(&["RS256", "ES256", "none"]) };
     memory.events.push(Event { issuer: IssuerId::new(id), at: day(30.0), kind });
-    let reasons = ["1 critical finding: RSA key is shorter than 2048 bits", "1 high finding: a new signing key appeared outside any approved change"];
-    add(memory, row(id, "https://sso.partner.example/tenant/8f2c", standing(Some(Grade::F), &reasons), ledger(keys, now() - Duration::seconds(70))));
+    let reasons =
+        ["1 critical finding: RSA key is shorter than 2048 bits", "1 high finding: a new signing key appeared outside any approved change"];
+    add(
+        memory,
+        row(id, "https://sso.partner.example/tenant/8f2c", standing(Some(Grade::F), &reasons), ledger(keys, now() - Duration::seconds(70))),
+    );
 }
 
 fn add_churner(memory: &mut Memory) {
@@ -386,8 +417,19 @@ fn add_churner(memory: &mut Memory) {
         key(&format!("rot-{number:04}"), ("EC", "ES256"), from, (gone < 104.25).then_some(gone))
     });
     memory.spans.push(span("ephemeral-ci", 0.0, 104.25, 418, None, None));
-    add(memory, row("ephemeral-ci", "https://token.actions.example", standing(Some(Grade::B), &["1 medium finding"]), ledger(keys.collect::<Vec<_>>(), now() - Duration::seconds(70))));
-    memory.findings.push(Finding { document: DocumentKind::Discovery, ..finding("ephemeral-ci", "discovery/alg-none-advertised", Severity::Medium, "\"none\" is advertised for ID tokens") });
+    add(
+        memory,
+        row(
+            "ephemeral-ci",
+            "https://token.actions.example",
+            standing(Some(Grade::B), &["1 medium finding"]),
+            ledger(keys.collect::<Vec<_>>(), now() - Duration::seconds(70)),
+        ),
+    );
+    memory.findings.push(Finding {
+        document: DocumentKind::Discovery,
+        ..finding("ephemeral-ci", "discovery/alg-none-advertised", Severity::Medium, "\"none\" is advertised for ID tokens")
+    });
 }
 
 fn add_dark(memory: &mut Memory) {
@@ -411,12 +453,21 @@ fn add_hostile(memory: &mut Memory) {
     let keys = [key(&kid, ("RSA", "RS256"), 3.0, None), key("", ("EC", "ES256\u{202E}<b>"), 20.0, Some(24.0))];
     let subject = Subject { thumbprint: None, kid: Some(kid.clone()), line: None };
     let message = format!("kid {} is odd <img src=x onerror=alert(1)>", &kid[..60]);
-    memory.findings.push(Finding { subject, pointer: format!("/keys/0/{kid}"), ..finding("hostile", "jwks/kid-unsafe", Severity::Low, &message) });
+    memory.findings.push(Finding {
+        subject,
+        pointer: format!("/keys/0/{kid}"),
+        ..finding("hostile", "jwks/kid-unsafe", Severity::Low, &message)
+    });
     memory.spans.push(span("hostile", 3.0, 104.25, 400, None, None));
     let text = |text: String| Value::String(text);
     let changed = EventKind::IssuerChanged { old: text("javascript:alert(1)".to_owned()), new: text(format!("\"><svg onload=x>{kid}")) };
     memory.events.push(Event { issuer: IssuerId::new("hostile"), at: day(26.0), kind: changed });
-    let row = row("hostile", "https://hostile.example/\"><script>x</script>", standing(Some(Grade::A), &[]), ledger(keys, now() - Duration::seconds(70)));
+    let row = row(
+        "hostile",
+        "https://hostile.example/\"><script>x</script>",
+        standing(Some(Grade::A), &[]),
+        ledger(keys, now() - Duration::seconds(70)),
+    );
     add(memory, row);
 }
 
