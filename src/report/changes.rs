@@ -7,7 +7,7 @@ use crate::model::json::Value;
 use crate::model::{Event, EventKind, Thumbprint, visible};
 
 /// Polls listed for one issuer.
-const LISTED: usize = 40;
+const LISTED: usize = 20;
 /// Keys named in one sentence.
 const NAMED: usize = 5;
 

@@ -16,7 +16,7 @@ use crate::model::{Certainty, Channel, Finding, FindingState, Grade, Severity, T
 const FINDINGS_LISTED: usize = 20;
 const RESOLVED_LISTED: usize = 25;
 /// Rows of an issuer's key table.
-const KEYS_LISTED: usize = 24;
+const KEYS_LISTED: usize = 16;
 /// Rows of the list of urgent findings on the first page.
 const URGENT_LISTED: usize = 25;
 
@@ -198,12 +198,12 @@ fn sight(issuer: &IssuerSection, report: &Report) -> Option<String> {
     let shown = |at: DateTime<Utc>| at.with_timezone(&report.tz).format("%Y-%m-%d %H:%M");
     match issuer.sight() {
         Sight::Seen => None,
-        Sight::NotSeenSince(at) => Some(format!("not seen since {}", shown(at))),
+        Sight::NotSeenSince(at) => Some(format!("Not seen since {}", shown(at))),
         Sight::NeverSeen => {
             let since = issuer.first_polled.map(|at| format!("; polled since {}", shown(at))).unwrap_or_default();
-            Some(format!("never seen{since}"))
+            Some(format!("Never seen{since}"))
         }
-        Sight::NotPolled => Some("not polled yet".to_owned()),
+        Sight::NotPolled => Some("Not polled yet".to_owned()),
     }
 }
 
@@ -242,14 +242,13 @@ impl<'a> Section<'a> {
         self.issuer.channel(channel).map_or_else(|| "–".to_owned(), Availability::percent)
     }
 
+    /// Latest first; what failed for both documents alike is one line.
     fn outages(&self) -> Vec<(&'static str, &'a Outage)> {
-        let name = |channel| if channel == Channel::Jwks { "key set" } else { "discovery" };
-        let mut outages: Vec<_> = self
-            .issuer
-            .availability
-            .iter()
-            .flat_map(|channel| channel.outages.iter().map(move |outage| (name(channel.channel), outage)))
-            .collect();
+        let of = |channel| self.issuer.channel(channel).map(|channel| channel.outages.as_slice()).unwrap_or_default();
+        let (discovery, jwks) = (of(Channel::Discovery), of(Channel::Jwks));
+        let name = |outage| if jwks.contains(outage) { "both" } else { "discovery" };
+        let mut outages: Vec<_> = discovery.iter().map(|outage| (name(outage), outage)).collect();
+        outages.extend(jwks.iter().filter(|outage| !discovery.contains(outage)).map(|outage| ("key set", outage)));
         outages.sort_by_key(|(_, outage)| std::cmp::Reverse(outage.from));
         outages
     }

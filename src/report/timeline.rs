@@ -19,7 +19,7 @@ const BARS_BESIDE_BAND: usize = 8;
 const BUCKETS: usize = 160;
 
 const AXIS: u32 = 26;
-const ROW: u32 = 32;
+const ROW: u32 = 35;
 const BAR_AT: u32 = 17;
 const BAND: u32 = 84;
 /// Percent; shorter lives would not be seen.
@@ -306,9 +306,11 @@ fn describe(keys: &[(&Thumbprint, &KeyRecord)], band: Option<&Band>, window: Win
         Some(life) => format!(" Half of those that are gone were published for {} or less.", duration(life)),
         None => String::new(),
     };
+    let folded =
+        if band.is_some() { " The band counts the keys published at the same time; bars are the latest still published." } else { "" };
     let plural = if keys.len() == 1 { "key" } else { "keys" };
     format!(
-        "{} {plural} published between {} and {}, at most {most} at the same time; {present} still published.{lives}",
+        "{} {plural} published between {} and {}, at most {most} at the same time; {present} still published.{lives}{folded}",
         keys.len(),
         window.shown(window.since),
         window.shown(window.until)
@@ -319,7 +321,7 @@ fn median_life(keys: &[(&Thumbprint, &KeyRecord)]) -> Option<Duration> {
     let ended = |life: &Life| life.gone.map(|_| life.last.unwrap_or(life.from) - life.from);
     let mut lives: Vec<Duration> = keys.iter().flat_map(|(_, key)| &key.lives).filter_map(ended).collect();
     lives.sort_unstable();
-    lives.get(lives.len() / 2).copied()
+    (lives.len() > 2).then(|| lives[lives.len() / 2])
 }
 
 /// A duration in words, by its one or two largest units: `3 d 4 h`.

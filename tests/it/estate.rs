@@ -318,6 +318,7 @@ pub(crate) fn demo() -> Memory {
     add_hostile(&mut memory);
     add_retired(&mut memory);
     memory.rows.sort_by(|a, b| a.issuer.cmp(&b.issuer));
+    memory.events.sort_by(|a, b| a.sort_key().cmp(&b.sort_key()));
     memory
 }
 
@@ -443,8 +444,10 @@ fn add_dark(memory: &mut Memory) {
 
 fn add_never_seen(memory: &mut Memory) {
     let dns = Unseen::new(UnseenReason::Dns, "no such name");
-    memory.spans.push(span("acquired-co", 80.0, 104.25, 98, Some(&dns), None));
-    let row = row("acquired-co", "https://auth.acquired.example", standing(None, &[]), Ledger::default());
+    let mut unseen = span("acquired-co", 80.0, 104.25, 98, Some(&dns), None);
+    unseen.first.jwks = None;
+    memory.spans.push(unseen);
+    let row = row("acquired-co", "https://auth.acquired.example", Standing::default(), Ledger::default());
     add(memory, IssuerRow { last_seen: None, ..row });
 }
 
