@@ -34,4 +34,6 @@ pub mod model;
 pub mod notify;
 pub mod parse;
 pub mod policy;
+pub mod report;
 pub mod store;
+pub mod web;

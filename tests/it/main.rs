@@ -1,12 +1,13 @@
-//! The one integration test binary.
-
-mod store;
-mod notify;
-mod parts;
 //! The integration tests, one module per part.
 
 mod cadence;
 mod config;
-mod tidy;
+mod estate;
 mod fetch;
+mod notify;
+mod parts;
+mod report;
+mod store;
 mod support;
+mod tidy;
+mod web;
