@@ -1,1 +1,5 @@
+//! One binary for all integration tests.
 
+mod archive;
+mod oracle;
+mod parse;
