@@ -49,8 +49,9 @@ fn broken(bytes: &[u8], look: Option<Vec<u8>>) -> Option<(Vec<u8>, Vec<String>)>
         return if by_look(&narrow).is_some() { whole } else { None };
     }
     let cut = look?;
-    // What broke the document may have stood in a secret: it must not heal.
-    if json::read(&cut, LIFECYCLE_DEPTH).is_ok() { whole } else { Some((cut, vec![String::new()])) }
+    // What broke the document may have stood in a secret: it must not heal. Nor may what is left look like another one.
+    let unfit = json::read(&cut, LIFECYCLE_DEPTH).is_ok() || by_look(&cut).is_some();
+    if unfit { whole } else { Some((cut, vec![String::new()])) }
 }
 
 /// A key set, or an object without `keys`; anything else is not understood.
@@ -185,7 +186,8 @@ fn by_look(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut at = 0;
     while at < bytes.len() {
         let cut = match bytes[at] {
-            b'-' => pem(bytes, at).map(|end| (at, end, &b""[..])),
+            // What takes its place must neither join its neighbours nor be a quotation mark.
+            b'-' => pem(bytes, at).map(|end| (at, end, &b"#"[..])),
             b'"' | b'\'' | b'\\' | b'&' => quoted_member(bytes, at),
             b'd' | b'p' | b'q' | b'o' | b'k' => bare_member(bytes, at),
             _ => None,

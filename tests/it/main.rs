@@ -1,10 +1,13 @@
 //! The integration tests, one module per part.
 
+mod archive;
 mod cadence;
 mod config;
 mod estate;
 mod fetch;
 mod notify;
+mod oracle;
+mod parse;
 mod parts;
 mod report;
 mod store;
