@@ -6,12 +6,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Duration, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::model::json::Value;
-use crate::model::{Attempt, Channel, Event, EventKind, Key, KeySet, Material, Metadata, Observation, Thumbprint, UnseenReason};
+use crate::model::{
+    Act, ActKind, Attempt, Channel, Event, EventKind, Key, KeySet, Material, Metadata, Observation, Thumbprint, UnseenReason,
+};
 use crate::parse::{Documents, json};
+
+/// How long a changed issuer or `jwks_uri` is a finding where nobody approves it.
+pub const CHANGE_STANDS: Duration = Duration::days(7);
 
 /// How many additions are remembered.
 const ADDITIONS: usize = 32;
@@ -146,6 +151,22 @@ impl Ledger {
         match channel {
             Channel::Discovery => &self.discovery,
             Channel::Jwks => &self.jwks,
+        }
+    }
+
+    /// Settles changes of watched members: what somebody approved, or what has stood for a week, is the accepted value.
+    pub fn accept(&mut self, now: DateTime<Utc>, acts: &[Act]) {
+        let approved = |pick: fn(&ActKind) -> Option<&String>| -> BTreeSet<String> {
+            acts.iter().filter_map(|act| pick(&act.kind).cloned()).collect()
+        };
+        let issuers = approved(|kind| if let ActKind::ApproveIncident { new_issuer, .. } = kind { new_issuer.as_ref() } else { None });
+        let uris = approved(|kind| if let ActKind::ApproveIncident { new_jwks_uri, .. } = kind { new_jwks_uri.as_ref() } else { None });
+        for (watched, approved) in [(&mut self.issuer, issuers), (&mut self.jwks_uri, uris)] {
+            let Some(watched) = watched else { continue };
+            if watched.changed.is_some_and(|changed| now - changed >= CHANGE_STANDS) || approved.contains(&watched.value) {
+                watched.accepted.clone_from(&watched.value);
+                watched.changed = None;
+            }
         }
     }
 

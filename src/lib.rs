@@ -25,15 +25,21 @@
 //! `tests/it/tidy.rs` keeps the arrows; `.clippy.toml` keeps clock, environment and client in their files.
 
 pub mod archive;
-pub mod clock;
-pub mod fetch;
+pub mod assess;
 pub mod cadence;
+pub mod clock;
 pub mod config;
+pub mod facts;
+pub mod fetch;
+pub mod grade;
 pub mod ledger;
+pub mod lifecycle;
 pub mod model;
 pub mod notify;
 pub mod parse;
 pub mod policy;
 pub mod report;
+pub mod routing;
+pub mod rules;
 pub mod store;
 pub mod web;

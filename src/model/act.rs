@@ -24,5 +24,13 @@ pub enum ActKind {
     /// A key that appeared is accepted.
     ApproveKey { thumbprint: Thumbprint },
     /// What an incident reports (a changed issuer or `jwks_uri`, its keys) is accepted.
-    ApproveIncident { incident: String },
+    ApproveIncident {
+        incident: String,
+        /// Its new keys.
+        keys: Vec<Thumbprint>,
+        /// The changed issuer, as canonical JSON.
+        new_issuer: Option<String>,
+        /// The changed `jwks_uri`, as canonical JSON.
+        new_jwks_uri: Option<String>,
+    },
 }

@@ -45,6 +45,15 @@ impl Severity {
             Self::Low | Self::Info => Self::Info,
         }
     }
+
+    /// What it weighs with that certainty.
+    #[must_use]
+    pub fn held(self, certainty: Certainty) -> Self {
+        match certainty {
+            Certainty::Certain => self,
+            Certainty::Possible => self.lowered(),
+        }
+    }
 }
 
 impl std::fmt::Display for Severity {

@@ -12,6 +12,7 @@ mod metadata;
 mod moment;
 mod observation;
 mod rule_text;
+mod spoken;
 mod standing;
 pub mod text;
 
@@ -26,5 +27,6 @@ pub use metadata::Metadata;
 pub use moment::moment;
 pub use observation::{Attempt, Body, CertificateFacts, Digest, Observation, Redirect, TlsFacts, Unseen, UnseenReason};
 pub use rule_text::RuleText;
+pub use spoken::spoken;
 pub use standing::{Grade, JudgementCounts, NotEvaluated, Standing};
 pub use text::visible;

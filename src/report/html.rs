@@ -149,7 +149,7 @@ fn urgent(report: &Report) -> (Vec<Urgent<'_>>, usize) {
     for (number, issuer) in (1..).zip(&report.issuers).filter(|(_, issuer)| !issuer.retired) {
         found.extend(issuer.open.iter().filter(|finding| finding.severity >= Severity::High).map(|finding| (number, issuer, finding)));
     }
-    found.sort_by(|a, b| b.2.severity.cmp(&a.2.severity));
+    found.sort_by_key(|entry| std::cmp::Reverse(entry.2.severity));
     let left_out = found.len().saturating_sub(URGENT_LISTED);
     let row = |(number, issuer, finding): (usize, &IssuerSection, &'_ Finding)| {
         (anchor(number), visible(issuer.id.as_str(), 60), title(report, &finding.rule))

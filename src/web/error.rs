@@ -58,7 +58,7 @@ impl From<StoreError> for Problem {
                 tracing::warn!(%error, "the database is busy");
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "The database is busy", "Try again in a moment; if it stays so, see the log.")
             }
-            StoreError::Foreign(_) | StoreError::Failed { .. } => {
+            StoreError::Foreign(_) | StoreError::Damaged(_) | StoreError::Failed { .. } => {
                 tracing::error!(%error, "a page could not read the database");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "The database could not be read", "The log says why.")
             }

@@ -8,10 +8,11 @@ use chrono::{DateTime, Duration, Utc};
 use issuerwatch::ledger::{ChannelState, KeyRecord, Ledger, Life};
 use issuerwatch::model::json::Value;
 use issuerwatch::model::{
-    About, Act, Alert, AlertState, Attempt, Body, Certainty, DocumentKind, Event, EventKind, Finding, FindingState, Grade, Incident,
-    IssuerId, JudgementCounts, NotEvaluated, Observation, RuleText, Severity, Standing, Subject, Thumbprint, Unseen, UnseenReason,
+    About, Act, Alert, AlertState, Attempt, Baseline, Body, Certainty, DocumentKind, Event, EventKind, Finding, FindingState, Grade,
+    Incident, IssuerId, JudgementCounts, NotEvaluated, Observation, RuleText, Severity, Standing, Subject, Thumbprint, Unseen,
+    UnseenReason,
 };
-use issuerwatch::store::{Baseline, Cycle, Enrolment, Filter, IssuerRow, Outcome, Remembered, Span, Store, StoreError};
+use issuerwatch::store::{Cycle, Enrolment, Filter, IssuerRow, Outcome, Remembered, Span, Store, StoreError};
 
 /// Reads what it was given; writes nothing.
 #[derive(Default)]
@@ -154,6 +155,7 @@ pub(crate) fn key(kid: &str, kind: (&str, &str), from: f64, gone: Option<f64>) -
         polls: 4,
         replaced: Vec::new(),
         cut_over: false,
+        unwatched: false,
     };
     let rsa = kind.0 == "RSA";
     let record = KeyRecord {

@@ -1,5 +1,7 @@
 //! The integration tests, one module per part.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod archive;
 mod cadence;
 mod config;
@@ -13,4 +15,5 @@ mod report;
 mod store;
 mod support;
 mod tidy;
+mod timeline;
 mod web;

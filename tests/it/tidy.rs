@@ -16,8 +16,9 @@ const EDGES: &[(&str, &[&str])] = &[
     ("verifier", &["model", "policy", "ledger", "facts"]),
     ("rules", &["model", "policy", "parse", "ledger", "facts", "verifier"]),
     ("lifecycle", &["model", "policy", "ledger", "facts", "rules"]),
-    ("routing", &["model", "policy", "ledger", "lifecycle"]),
-    ("assess", &["model", "policy", "cadence", "parse", "ledger", "facts", "verifier", "rules", "lifecycle", "routing"]),
+    ("grade", &["model", "facts", "rules", "lifecycle"]),
+    ("routing", &["model", "policy", "rules", "lifecycle"]),
+    ("assess", &["model", "policy", "cadence", "parse", "ledger", "facts", "verifier", "rules", "lifecycle", "grade", "routing"]),
     // leaves: pure modules and the clock, never each other; only the report may read the store
     ("clock", &[]),
     ("config", PURE_AND_CLOCK),
