@@ -57,6 +57,12 @@ impl Cadence {
         }
     }
 
+    /// Whether due times are times of day, the same for every issuer of that schedule.
+    #[must_use]
+    pub fn by_the_clock(&self) -> bool {
+        matches!(self.0, Rule::Cron(_))
+    }
+
     /// The typical spacing of due times: the interval itself, or the median of the next gaps.
     #[must_use]
     pub fn interval_hint(&self, tz: Tz, now: DateTime<Utc>) -> Duration {

@@ -27,6 +27,7 @@
 pub mod archive;
 pub mod assess;
 pub mod cadence;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod facts;
@@ -38,6 +39,7 @@ pub mod model;
 pub mod notify;
 pub mod parse;
 pub mod policy;
+pub mod poll;
 pub mod report;
 pub mod routing;
 pub mod rules;

@@ -1,2 +1,7 @@
-//! Placeholder until the command line lands.
-fn main() {}
+//! The binary: parses arguments, starts tracing, calls [`issuerwatch::cli`], turns the result into an exit code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    issuerwatch::cli::main()
+}

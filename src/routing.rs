@@ -189,3 +189,47 @@ impl Teller<'_> {
         format!("{}: {title}{more}", self.issuer.id)
     }
 }
+
+/// The one message about all first looks that wait: an alert for each destination that has something to hear, and the
+/// incidents it opens.
+#[must_use]
+pub fn baseline_message(waiting: &[Baseline], incidents: &[Incident], now: DateTime<Utc>) -> (Vec<Alert>, Vec<Incident>) {
+    let open = |baseline: &&Baseline| {
+        incidents.iter().any(|incident| Some(&incident.id) == baseline.incident.as_ref() && incident.state == IncidentState::Open)
+    };
+    let loud: Vec<&Baseline> = waiting.iter().filter(|baseline| !baseline.findings.is_empty()).filter(open).collect();
+    let destinations: BTreeSet<&Destination> = loud.iter().flat_map(|baseline| &baseline.destinations).collect();
+    let alerts = destinations.iter().map(|&destination| {
+        let told: Vec<&Baseline> = loud.iter().copied().filter(|baseline| baseline.destinations.contains(destination)).collect();
+        Alert::new(baseline_notice(&told, now), 1, destination.clone())
+    });
+    let opened = loud.iter().filter_map(|baseline| {
+        let incident = incidents.iter().find(|incident| Some(&incident.id) == baseline.incident.as_ref())?;
+        Some(Incident { told: baseline.destinations.clone(), last_told: Some(now), notices: 1, ..incident.clone() })
+    });
+    (alerts.collect(), opened.collect())
+}
+
+fn baseline_notice(told: &[&Baseline], now: DateTime<Utc>) -> Notice {
+    let findings: Vec<Finding> = told.iter().flat_map(|baseline| baseline.findings.iter().cloned()).collect();
+    let ids: Vec<&str> = told.iter().filter_map(|baseline| baseline.incident.as_deref()).collect();
+    let incident = match ids[..] {
+        [id] => id.to_owned(),
+        _ => format!("base-{}", &Digest::of(ids.join("\n").as_bytes()).to_string()[..12]),
+    };
+    let count = |severity: Severity| findings.iter().filter(|finding| finding.severity == severity).count();
+    let issuers = if told.len() == 1 { told[0].issuer.to_string() } else { format!("{} issuers", told.len()) };
+    Notice {
+        kind: NoticeKind::Baseline,
+        at: now,
+        incident,
+        issuers: told.iter().map(|baseline| baseline.issuer.clone()).collect(),
+        severity: findings.iter().map(|finding| finding.severity).max().unwrap_or(Severity::Info),
+        title: format!("{issuers}: first look found {} critical and {} high", count(Severity::Critical), count(Severity::High)),
+        opened: Some(now),
+        findings,
+        events: Vec::new(),
+        remark: Some("This is what the first look showed. From now on only changes are told.".to_owned()),
+        attachment: None,
+    }
+}

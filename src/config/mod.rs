@@ -4,6 +4,7 @@
 //! parts receive the values they need.
 
 mod build;
+mod environment;
 mod policy;
 mod problem;
 mod raw;
@@ -21,6 +22,7 @@ use chrono_tz::Tz;
 use toml::de::DeTable;
 use url::Url;
 
+pub use environment::{log_filter, login_name};
 pub use problem::{Place, Problem, Problems};
 pub use schema::schema;
 pub use secret::{Environment, Secret};

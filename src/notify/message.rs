@@ -12,16 +12,7 @@ use super::readable;
 use crate::model::json::write_string;
 use crate::model::{Certainty, DocumentKind, Finding, FindingState, Notice, NoticeKind, Severity, timestamp, visible};
 
-/// What a rule's document says that belongs into a message.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct RuleText {
-    /// Empty: the rule's id is shown instead.
-    pub title: String,
-    /// What to do, as plain text.
-    pub remediation: String,
-    /// Controls of compliance frameworks, such as `NIST SP 800-57 §5.3`.
-    pub controls: Vec<String>,
-}
+pub use crate::model::RuleText;
 
 /// A notice as every channel sends it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -117,3 +117,17 @@ fn remembered<T>(
 fn seen(attempt: Option<&Attempt>) -> Option<&Body> {
     attempt.and_then(Attempt::seen).map(AsRef::as_ref)
 }
+
+/// The observation as it may rest on disk: every secret cut out of its bodies.
+#[must_use]
+pub fn without_secrets(observation: &Observation) -> Observation {
+    let clean = |attempt: &Option<Attempt>| {
+        attempt.as_ref().map(|attempt| Attempt { body: attempt.body.as_ref().map(|body| Arc::new(redacted(body))), ..attempt.clone() })
+    };
+    Observation {
+        discovery: clean(&observation.discovery),
+        jwks: clean(&observation.jwks),
+        issuer: observation.issuer.clone(),
+        at: observation.at,
+    }
+}

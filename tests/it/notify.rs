@@ -78,6 +78,7 @@ fn notice() -> Notice {
 fn documents(rule: &str) -> RuleText {
     match rule {
         "rotation/unexpected-new-key" => RuleText {
+            cites: Vec::new(),
             title: "A key appeared that nobody announced".into(),
             remediation: "Ask who made it.\nIf nobody did, treat the issuer as taken over.".into(),
             controls: vec!["ISO 27001 A.8.24".into()],

@@ -1,0 +1,72 @@
+//! Printing: data to stdout, talk to stderr, colour only where a person reads.
+
+use std::io::Write as _;
+
+use anstream::{AutoStream, ColorChoice};
+use anyhow::Context as _;
+
+use crate::model::Severity;
+
+/// A sentence for the person at the terminal.
+pub(super) fn talk(text: &str) {
+    // Nobody is left to be told that stderr is closed.
+    let _ = writeln!(anstream::stderr(), "{text}");
+}
+
+/// Data for stdout; colours are taken out where it is no terminal (or `NO_COLOR` is set).
+pub(super) fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = AutoStream::new(std::io::stdout(), ColorChoice::Auto);
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        done => done.context("writing to stdout"),
+    }
+}
+
+/// A JSON value on stdout, readable.
+pub(super) fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
+    print(&format!("{value:#}\n"))
+}
+
+/// The severity as a word in its colour, padded to the longest.
+pub(super) fn severity(severity: Severity) -> String {
+    let style = match severity {
+        Severity::Critical => "\u{1b}[1;37;41m",
+        Severity::High => "\u{1b}[1;31m",
+        Severity::Medium => "\u{1b}[33m",
+        Severity::Low => "\u{1b}[36m",
+        Severity::Info => "\u{1b}[2m",
+    };
+    format!("{style}{:<8}\u{1b}[0m", severity.name())
+}
+
+pub(super) fn bold(text: &str) -> String {
+    format!("\u{1b}[1m{text}\u{1b}[0m")
+}
+
+pub(super) fn faint(text: &str) -> String {
+    format!("\u{1b}[2m{text}\u{1b}[0m")
+}
+
+/// Wraps prose to a width, each line with an indent.
+pub(super) fn wrap(text: &str, indent: &str, width: usize) -> String {
+    let mut out = String::new();
+    for paragraph in text.split('\n').filter(|line| !line.trim().is_empty()) {
+        let mut line = String::new();
+        for word in paragraph.split_whitespace() {
+            if !line.is_empty() && line.chars().count() + word.chars().count() + 1 > width {
+                out.push_str(indent);
+                out.push_str(&line);
+                out.push('\n');
+                line.clear();
+            }
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        out.push_str(indent);
+        out.push_str(&line);
+        out.push('\n');
+    }
+    out
+}
