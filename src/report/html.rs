@@ -138,9 +138,8 @@ impl<'a> Page<'a> {
         self.report.issuers.len() - self.retired
     }
 
-    /// The last letter that any issuer has.
-    fn worst_grade(&self) -> &'static str {
-        self.grades.iter().rev().skip(1).find(|(_, count)| *count > 0).map_or("–", |(letter, _)| letter)
+    fn worst_grade(&self) -> Option<&'static str> {
+        self.grades.iter().rev().skip(1).find(|(_, count)| *count > 0).map(|(letter, _)| *letter)
     }
 }
 
@@ -149,14 +148,13 @@ fn urgent(report: &Report) -> (Vec<Urgent<'_>>, usize) {
     for (number, issuer) in (1..).zip(&report.issuers).filter(|(_, issuer)| !issuer.retired) {
         found.extend(issuer.open.iter().filter(|finding| finding.severity >= Severity::High).map(|finding| (number, issuer, finding)));
     }
-    found.sort_by_key(|entry| std::cmp::Reverse(entry.2.severity));
+    found.sort_by_key(|(_, _, finding)| std::cmp::Reverse(finding.severity));
     let left_out = found.len().saturating_sub(URGENT_LISTED);
-    let row = |(number, issuer, finding): (usize, &IssuerSection, &'_ Finding)| {
-        (anchor(number), visible(issuer.id.as_str(), 60), title(report, &finding.rule))
-    };
-    let rows = found.into_iter().take(URGENT_LISTED).map(|found| {
-        let (anchor, issuer, title) = row(found);
-        Urgent { anchor, issuer, title, finding: found.2 }
+    let rows = found.into_iter().take(URGENT_LISTED).map(|(number, issuer, finding)| Urgent {
+        anchor: anchor(number),
+        issuer: visible(issuer.id.as_str(), 60),
+        title: title(report, &finding.rule),
+        finding,
     });
     (rows.collect(), left_out)
 }

@@ -310,7 +310,7 @@ fn describe(keys: &[(&Thumbprint, &KeyRecord)], band: Option<&Band>, window: Win
         if band.is_some() { " The band counts the keys published at the same time; bars are the latest still published." } else { "" };
     let plural = if keys.len() == 1 { "key" } else { "keys" };
     format!(
-        "{} {plural} published between {} and {}, at most {most} at the same time; {present} still published.{lives}{folded}",
+        "{} {plural} published between {} and {}, at most {most} at the same time; {present} in the last key set seen.{lives}{folded}",
         keys.len(),
         window.shown(window.since),
         window.shown(window.until)

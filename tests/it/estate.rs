@@ -1,5 +1,6 @@
 //! A store in memory with an estate worth reporting on: a good rotation, a bad one, a churner with hundreds of keys,
 //! an issuer never seen, one that went dark, and hostile key IDs.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

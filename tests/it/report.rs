@@ -1,4 +1,5 @@
 //! The audit report, from a store to one HTML file.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use chrono::Duration;
 use issuerwatch::model::{Channel, FindingState, Grade, IssuerId, RuleText, Severity, Unseen, UnseenReason};

@@ -1,4 +1,5 @@
 //! The pages and the metrics, asked without a socket.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::sync::{Arc, Mutex};
 
