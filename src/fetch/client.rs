@@ -135,7 +135,9 @@ impl Resolve for Checked {
         let Self { reach, patience } = *self;
         Box::pin(async move {
             let lookup = tokio::time::timeout(patience, tokio::net::lookup_host((name.as_str(), 0))).await;
-            let resolved = lookup.map_err(|_| Unresolved("the resolver gave no answer in time".to_owned()))?.map_err(Unresolved::because)?;
+            let resolved = lookup
+                .map_err(|_| Unresolved("the resolver gave no answer in time".to_owned()))?
+                .map_err(|error| Unresolved::because(&error))?;
             match reach.allowed(resolved.map(|address| address.ip())) {
                 Ok(allowed) => Ok(Box::new(allowed.into_iter().map(|address| SocketAddr::new(address, 0))) as Addrs),
                 Err(Some(refusal)) => Err(Refused(refusal).into()),
@@ -152,7 +154,7 @@ pub(super) struct Unresolved(pub(super) String);
 
 impl Unresolved {
     /// The system resolver's own words, without its preamble.
-    fn because(error: std::io::Error) -> Self {
+    fn because(error: &std::io::Error) -> Self {
         let text = error.to_string();
         Self(text.strip_prefix("failed to lookup address information: ").unwrap_or(&text).to_owned())
     }

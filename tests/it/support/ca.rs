@@ -31,7 +31,7 @@ impl Ca {
 
     /// A certificate for these names, valid now.
     pub(crate) fn issue(&self, names: &[&str]) -> Identity {
-        self.sign(params(names, "issuerwatch test server"))
+        self.sign(&params(names, "issuerwatch test server"))
     }
 
     /// A certificate that is valid only from January 1 of one year to that of another.
@@ -39,10 +39,10 @@ impl Ca {
         let mut params = params(names, "issuerwatch test server");
         params.not_before = rcgen::date_time_ymd(from, 1, 1);
         params.not_after = rcgen::date_time_ymd(until, 1, 1);
-        self.sign(params)
+        self.sign(&params)
     }
 
-    fn sign(&self, params: CertificateParams) -> Identity {
+    fn sign(&self, params: &CertificateParams) -> Identity {
         let key = key();
         let certificate = params.signed_by(&key, &self.issuer).expect("a signed certificate");
         Identity { chain: vec![certificate.der().clone(), self.issuer.der().clone()], key: private(&key) }
