@@ -32,7 +32,9 @@ pub(super) fn explain(error: &reqwest::Error, asking: Asking<'_>) -> Failure {
     if let Some(rejected) = causes.iter().find_map(|cause| rejected(*cause)) {
         return certificate(rejected, asking);
     }
-    let unseen = causes.iter().find_map(|cause| known(*cause, error, asking)).unwrap_or_else(|| unknown(error, asking));
+    // Wrapped errors of sockets come before what they wrap: first whatever says more.
+    let told = causes.iter().find_map(|cause| known(*cause, asking));
+    let unseen = told.or_else(|| causes.iter().find_map(|cause| socket(*cause, error, asking))).unwrap_or_else(|| unknown(error, asking));
     Failure { unseen, tls: None }
 }
 
@@ -58,37 +60,29 @@ fn rejected<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a Rejected> {
 }
 
 fn certificate(rejected: &Rejected, asking: Asking<'_>) -> Failure {
-    let host = asking.url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    if asking.proxied && rejected.name != host {
+    if asking.proxied && rejected.name != super::host(asking.url) {
         return Failure { unseen: Unseen::new(UnseenReason::Connect, format!("the proxy: {rejected}")), tls: None };
     }
     Failure { unseen: Unseen::new(UnseenReason::Tls, rejected), tls: Some(rejected.facts()) }
 }
 
 /// The words for a cause that speaks for itself.
-fn known(cause: &(dyn Error + 'static), error: &reqwest::Error, asking: Asking<'_>) -> Option<Unseen> {
+fn known(cause: &(dyn Error + 'static), asking: Asking<'_>) -> Option<Unseen> {
+    let host = asking.url.host_str().unwrap_or_default();
     if let Some(Refused(refusal)) = cause.downcast_ref() {
-        let name = asking.url.host_str().unwrap_or_default();
-        return Some(Unseen::new(UnseenReason::AddressRefused, format!("{name}: {refusal}")));
+        return Some(Unseen::new(UnseenReason::AddressRefused, format!("{host}: {refusal}")));
     }
     if let Some(Unresolved(why)) = cause.downcast_ref() {
-        return Some(Unseen::new(UnseenReason::Dns, format!("{} does not resolve: {why}", asking.url.host_str().unwrap_or_default())));
+        return Some(Unseen::new(UnseenReason::Dns, format!("{host} does not resolve: {why}")));
     }
     if let Some(error) = cause.downcast_ref::<rustls::Error>() {
         return Some(Unseen::new(UnseenReason::Tls, handshake(error)));
     }
-    if let Some(http) = cause.downcast_ref::<hyper::Error>() {
-        return message(http);
+    if let Some(error) = cause.downcast_ref::<hyper::Error>() {
+        return Some(message(error));
     }
     // hyper-util does not export the type.
-    let text = cause.to_string();
-    if let Some(tunnel) = text.strip_prefix("tunnel error: ") {
-        return tunnel_refused(tunnel);
-    }
-    if let Some(io) = cause.downcast_ref::<std::io::Error>() {
-        return socket(io.kind(), error, asking);
-    }
-    None
+    tunnel_refused(cause.to_string().strip_prefix("tunnel error: ")?)
 }
 
 fn handshake(error: &rustls::Error) -> String {
@@ -109,24 +103,17 @@ fn handshake(error: &rustls::Error) -> String {
     }
 }
 
-fn message(error: &hyper::Error) -> Option<Unseen> {
-    let broken = |text: &str| Some(Unseen::new(UnseenReason::BrokenHttp, text));
+fn message(error: &hyper::Error) -> Unseen {
     if error.is_parse_too_large() {
-        return Some(Unseen::new(UnseenReason::TooLarge, "the answer has more or larger headers than we read"));
+        return Unseen::new(UnseenReason::TooLarge, "the answer has more or larger headers than we read");
     }
-    if error.is_incomplete_message() {
-        return broken("the connection was closed before the answer was complete");
+    let io = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
+    let is_invalid = io.is_some_and(|io| matches!(io.kind(), ErrorKind::InvalidInput | ErrorKind::InvalidData));
+    if error.is_parse() || is_invalid {
+        return Unseen::new(UnseenReason::BrokenHttp, "the answer is no valid HTTP");
     }
-    if error.is_parse() {
-        return broken("the answer is no valid HTTP");
-    }
-    // HTTP/2 says no more than this; its own text may repeat what the server sent.
-    let io_below = causes_io(error);
-    if io_below { None } else { broken("the connection was broken off in the middle of the answer") }
-}
-
-fn causes_io(error: &hyper::Error) -> bool {
-    error.source().is_some_and(|source| source.is::<std::io::Error>())
+    // HTTP/2's own words would repeat what the server sent.
+    Unseen::new(UnseenReason::BrokenHttp, "the connection was closed before the answer was complete")
 }
 
 fn tunnel_refused(text: &str) -> Option<Unseen> {
@@ -141,25 +128,23 @@ fn tunnel_refused(text: &str) -> Option<Unseen> {
     }
 }
 
-fn socket(kind: ErrorKind, error: &reqwest::Error, asking: Asking<'_>) -> Option<Unseen> {
+fn socket(cause: &(dyn Error + 'static), error: &reqwest::Error, asking: Asking<'_>) -> Option<Unseen> {
     let whom = if asking.proxied { "the proxy" } else { "the server" };
     let connect = |text: &str| Some(Unseen::new(UnseenReason::Connect, format!("{whom} {text}")));
-    match kind {
+    match cause.downcast_ref::<std::io::Error>()?.kind() {
         ErrorKind::ConnectionRefused => connect("refused the connection"),
         ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => connect("cannot be reached (no route)"),
+        ErrorKind::PermissionDenied => connect("cannot be reached: this system forbids the connection"),
         ErrorKind::TimedOut => Some(Unseen::new(UnseenReason::Timeout, NO_CONNECTION)),
         ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof => {
-            Some(if !error.is_connect() {
-                let text =
-                    if error.is_decode() { "the compressed body is cut off" } else { "the connection was cut in the middle of the answer" };
-                Unseen::new(UnseenReason::BrokenHttp, text)
-            } else if asking.url.scheme() == "https" {
-                Unseen::new(UnseenReason::Tls, "the connection was closed during the handshake")
+            if error.is_decode() {
+                Some(Unseen::new(UnseenReason::BrokenHttp, "the compressed body is cut off"))
+            } else if error.is_connect() && asking.url.scheme() == "https" {
+                Some(Unseen::new(UnseenReason::Tls, "the connection was closed during the handshake"))
             } else {
-                Unseen::new(UnseenReason::Connect, format!("{whom} closed the connection"))
-            })
+                connect("closed the connection")
+            }
         }
-        ErrorKind::PermissionDenied => connect("cannot be reached: this system forbids the connection"),
         _ => None,
     }
 }

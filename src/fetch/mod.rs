@@ -8,6 +8,8 @@ pub mod address;
 mod client;
 mod failure;
 mod lanes;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 use std::net::IpAddr;
@@ -16,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, SubsecRound, Utc};
 use futures_util::StreamExt;
+use reqwest::tls::TlsInfo;
 use reqwest::{Response, StatusCode, header};
 use url::{Host, Url};
 
@@ -23,7 +26,7 @@ use self::address::Reach;
 use self::client::Clients;
 use self::failure::{Asking, Failure, explain, shown};
 use self::lanes::Lanes;
-use crate::model::{Attempt, Body, Issuer, Observation, Redirect, TlsFacts, Unseen, UnseenReason};
+use crate::model::{Attempt, Body, Issuer, Observation, Redirect, Unseen, UnseenReason};
 use crate::policy::Limits;
 
 /// Bounds on what is kept of an answer's head; reading it is bounded by the client.
@@ -189,7 +192,7 @@ impl Fetcher {
                 return Err(unseen);
             }
         };
-        self.note(&response, attempt);
+        self.note(url, &response, attempt);
         match response.status() {
             StatusCode::OK => self.read(response, asking).await.map(Answer::Document),
             StatusCode::PROXY_AUTHENTICATION_REQUIRED if asking.proxied => {
@@ -202,17 +205,17 @@ impl Fetcher {
     }
 
     /// Records the head of an answer and the connection that it came over.
-    fn note(&self, response: &Response, attempt: &mut Attempt) {
+    fn note(&self, url: &Url, response: &Response, attempt: &mut Attempt) {
         attempt.status = response.status().as_u16();
         attempt.headers = headers(response.headers());
         if !self.clients.is_proxied() {
             attempt.address = response.remote_addr().map(|address| address.ip().to_string());
         }
-        attempt.tls = response.extensions().get::<reqwest::tls::TlsInfo>().and_then(|info| {
-            let version = info.version().map(version).unwrap_or_default();
-            let chain = self.clients.recorder.chain(info.peer_certificate()?);
-            Some(TlsFacts { version, cipher: String::new(), chain })
-        });
+        attempt.tls = match response.extensions().get::<TlsInfo>().and_then(TlsInfo::peer_certificate) {
+            Some(leaf) => Some(self.clients.recorder.of_leaf(leaf)),
+            None if url.scheme() == "https" => self.clients.recorder.of_name(host(url)),
+            None => None,
+        };
     }
 
     /// Reads the decompressed body up to the limit, and no further.
@@ -318,12 +321,9 @@ fn headers(map: &header::HeaderMap) -> Vec<(String, String)> {
         .collect()
 }
 
-fn version(version: reqwest::tls::Version) -> String {
-    match version {
-        reqwest::tls::Version::TLS_1_2 => "TLSv1.2".to_owned(),
-        reqwest::tls::Version::TLS_1_3 => "TLSv1.3".to_owned(),
-        other => format!("{other:?}"),
-    }
+/// The host without the brackets of IPv6, as TLS names it.
+fn host(url: &Url) -> &str {
+    url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']')
 }
 
 /// A URL as far as we keep it.

@@ -24,8 +24,8 @@ use crate::model::{CertificateFacts, Digest, TlsFacts, timestamp};
 const MAX_CERTIFICATES: usize = 10;
 const MAX_NAMES: usize = 100;
 const MAX_TEXT: usize = 512;
-/// Chains kept at most in each of the two halves of the memory.
-const MAX_CHAINS: usize = 4096;
+/// Handshakes kept at most in each of the two halves of the memory.
+const MAX_HANDSHAKES: usize = 4096;
 
 /// The trust of one fetcher: the system's roots and the user's own.
 pub(super) struct Trust {
@@ -63,31 +63,48 @@ pub(super) struct Recorder {
     webpki: Option<Arc<WebPkiServerVerifier>>,
     given: HashSet<CertificateDer<'static>>,
     provider: Arc<CryptoProvider>,
-    chains: Mutex<Chains>,
+    memory: Mutex<Memory>,
 }
 
-/// Chains by the digest of their leaf, in two halves: the older one is forgotten when the newer one is full.
+/// Handshakes by the digest of their leaf, in two halves: the older one is forgotten when the newer one is full.
 #[derive(Default)]
-struct Chains {
-    newer: HashMap<Digest, Arc<[CertificateFacts]>>,
-    older: HashMap<Digest, Arc<[CertificateFacts]>>,
+struct Memory {
+    newer: Half,
+    older: Half,
 }
 
-impl Chains {
-    fn keep(&mut self, leaf: Digest, chain: Arc<[CertificateFacts]>) {
-        if self.newer.len() >= MAX_CHAINS {
+#[derive(Default)]
+struct Half {
+    handshakes: HashMap<Digest, Handshake>,
+    /// The leaf that a name last presented.
+    names: HashMap<String, Digest>,
+}
+
+#[derive(Clone)]
+struct Handshake {
+    chain: Arc<[CertificateFacts]>,
+    version: &'static str,
+}
+
+impl Memory {
+    fn keep(&mut self, leaf: Digest, handshake: Handshake) {
+        if self.newer.handshakes.len() >= MAX_HANDSHAKES || self.newer.names.len() >= MAX_HANDSHAKES {
             self.older = std::mem::take(&mut self.newer);
         }
-        self.newer.insert(leaf, chain);
+        self.newer.handshakes.insert(leaf, handshake);
     }
 
-    fn find(&mut self, leaf: Digest) -> Option<Arc<[CertificateFacts]>> {
-        if let Some(chain) = self.newer.get(&leaf) {
-            return Some(Arc::clone(chain));
+    fn find(&mut self, leaf: Digest) -> Option<Handshake> {
+        if let Some(handshake) = self.newer.handshakes.get(&leaf) {
+            return Some(handshake.clone());
         }
-        let chain = self.older.remove(&leaf)?;
-        self.keep(leaf, Arc::clone(&chain));
-        Some(chain)
+        let handshake = self.older.handshakes.remove(&leaf)?;
+        self.keep(leaf, handshake.clone());
+        Some(handshake)
+    }
+
+    fn last_of(&self, name: &str) -> Option<Digest> {
+        self.newer.names.get(name).or_else(|| self.older.names.get(name)).copied()
     }
 }
 
@@ -99,13 +116,32 @@ impl Recorder {
             let built = WebPkiServerVerifier::builder_with_provider(Arc::new(trust.roots), Arc::clone(&provider)).build();
             Some(built.map_err(|error| FetchError::Client(error.to_string()))?)
         };
-        Ok(Self { webpki, given: trust.given, provider, chains: Mutex::default() })
+        Ok(Self { webpki, given: trust.given, provider, memory: Mutex::default() })
     }
 
-    /// The chain that came with this leaf certificate.
-    pub(super) fn chain(&self, leaf: &[u8]) -> Vec<CertificateFacts> {
-        let found = self.chains.lock().expect("no holder of this lock panics").find(Digest::of(leaf));
-        found.map_or_else(|| vec![certificate_facts(leaf)], |chain| chain.to_vec())
+    /// What the handshake that showed this leaf certificate told.
+    pub(super) fn of_leaf(&self, leaf: &[u8]) -> TlsFacts {
+        let found = self.memory().find(Digest::of(leaf));
+        found.map_or_else(|| TlsFacts { chain: vec![certificate_facts(leaf)], ..TlsFacts::default() }, |handshake| facts(&handshake))
+    }
+
+    /// What the last handshake with this name told; for connections through a proxy, which do not say what they are.
+    pub(super) fn of_name(&self, name: &str) -> Option<TlsFacts> {
+        let mut memory = self.memory();
+        let leaf = memory.last_of(name)?;
+        memory.find(leaf).map(|handshake| facts(&handshake))
+    }
+
+    fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
+        self.memory.lock().expect("no holder of this lock panics")
+    }
+
+    fn note_version(&self, leaf: &CertificateDer<'_>, version: &'static str) {
+        let mut memory = self.memory();
+        let leaf = Digest::of(leaf);
+        if let Some(handshake) = memory.find(leaf) {
+            memory.keep(leaf, Handshake { version, ..handshake });
+        }
     }
 
     fn verify(
@@ -152,7 +188,13 @@ impl ServerCertVerifier for Recorder {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let chain: Arc<[CertificateFacts]> =
             std::iter::once(leaf).chain(intermediates).take(MAX_CERTIFICATES).map(|certificate| certificate_facts(certificate)).collect();
-        self.chains.lock().expect("no holder of this lock panics").keep(Digest::of(leaf), Arc::clone(&chain));
+        let digest = Digest::of(leaf);
+        let mut memory = self.memory();
+        // Another connection with the same leaf may be asked about right now: its version stays.
+        let version = memory.find(digest).map_or("", |handshake| handshake.version);
+        memory.keep(digest, Handshake { chain: Arc::clone(&chain), version });
+        memory.newer.names.insert(name.to_str().into_owned(), digest);
+        drop(memory);
         self.verify(leaf, intermediates, name, ocsp, now).map_err(|error| {
             let rejected = Rejected { name: name.to_str().into_owned(), cause: cause(&error, &chain, name), chain };
             CertificateError::Other(OtherError(Arc::new(rejected))).into()
@@ -165,6 +207,7 @@ impl ServerCertVerifier for Recorder {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.note_version(certificate, "TLSv1.2");
         verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
     }
 
@@ -174,6 +217,7 @@ impl ServerCertVerifier for Recorder {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.note_version(certificate, "TLSv1.3");
         verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
     }
 
@@ -211,6 +255,11 @@ impl fmt::Display for Rejected {
 
 impl std::error::Error for Rejected {}
 
+/// Without the cipher: no hook of rustls or reqwest tells which one a connection uses.
+fn facts(handshake: &Handshake) -> TlsFacts {
+    TlsFacts { version: handshake.version.to_owned(), cipher: String::new(), chain: handshake.chain.to_vec() }
+}
+
 /// Why a chain did not verify, in words that stay the same from poll to poll.
 fn cause(error: &rustls::Error, chain: &[CertificateFacts], name: &ServerName<'_>) -> String {
     let rustls::Error::InvalidCertificate(error) = error else {
@@ -237,7 +286,7 @@ fn cause(error: &rustls::Error, chain: &[CertificateFacts], name: &ServerName<'_
         CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
             "the certificate is that of a certificate authority".to_owned()
         }
-        CertificateError::BadSignature => "the certificate's signature is wrong".to_owned(),
+        CertificateError::BadSignature => "the certificate was not signed by the issuer that it names".to_owned(),
         CertificateError::Revoked => "the certificate is revoked".to_owned(),
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             "the certificate is not for TLS servers".to_owned()
