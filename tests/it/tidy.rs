@@ -35,9 +35,23 @@ const EDGES: &[(&str, &[&str])] = &[
 ];
 
 const PURE: &[&str] =
-    &["model", "policy", "cadence", "parse", "ledger", "archive", "facts", "rules", "assess", "lifecycle", "routing", "verifier"];
-const PURE_AND_CLOCK: &[&str] =
-    &["model", "policy", "cadence", "parse", "ledger", "archive", "facts", "rules", "assess", "lifecycle", "routing", "verifier", "clock"];
+    &["model", "policy", "cadence", "parse", "ledger", "archive", "facts", "rules", "assess", "lifecycle", "grade", "routing", "verifier"];
+const PURE_AND_CLOCK: &[&str] = &[
+    "model",
+    "policy",
+    "cadence",
+    "parse",
+    "ledger",
+    "archive",
+    "facts",
+    "rules",
+    "assess",
+    "lifecycle",
+    "grade",
+    "routing",
+    "verifier",
+    "clock",
+];
 
 /// `cli` wires everything; the others are no modules of the map.
 const FREE: &[&str] = &["cli", "lib", "main"];
