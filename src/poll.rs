@@ -203,12 +203,16 @@ impl Poller {
             let events = first.events.clone();
             (vec![observation], first, events)
         };
-        self.cycle(target, started, &known.ledger, &observations, assessment, events)
+        self.cycle(target, started, &known.ledger, observations, assessment, events)
     }
 
     async fn observe(&self, target: &Target, ledger: &Ledger) -> (Observation, Documents) {
         let last_uri = ledger.jwks_uri.as_ref().and_then(|watched| serde_json::from_str::<String>(&watched.value).ok());
-        let observation = self.fetcher.observe(&target.issuer, self.clock.now(), last_uri.as_deref()).await;
+        // A clock that was set back must not make history out of order.
+        let last = ledger.discovery.last_attempt.max(ledger.jwks.last_attempt);
+        let now = last.map_or_else(|| self.clock.now(), |last| self.clock.now().max(last));
+        // Secrets go before anything is read out of the bodies: what is judged now is what a later export would show.
+        let observation = without_secrets(&self.fetcher.observe(&target.issuer, now, last_uri.as_deref()).await);
         if [&observation.discovery, &observation.jwks].into_iter().flatten().any(|attempt| attempt.unseen.is_some()) {
             self.pulse.unseen.fetch_add(1, Ordering::Relaxed);
         }
@@ -243,14 +247,14 @@ impl Poller {
         target: &Target,
         started: DateTime<Utc>,
         before: &Ledger,
-        observations: &[Observation],
+        observations: Vec<Observation>,
         assessment: Assessment,
         events: Vec<Event>,
     ) -> Cycle {
         let touched = touched(before, &assessment.ledger);
         Cycle {
             issuer: Some(target.issuer.id.clone()),
-            observations: observations.iter().map(without_secrets).collect(),
+            observations,
             ledger: touched.is_none().then_some(assessment.ledger),
             touched: touched.unwrap_or_default(),
             standing: Some(assessment.standing),

@@ -27,6 +27,7 @@ use self::client::Clients;
 use self::failure::{Asking, Failure, explain, shown};
 use self::lanes::Lanes;
 use crate::model::{Attempt, Body, Issuer, Observation, Redirect, Unseen, UnseenReason};
+use crate::parse;
 use crate::policy::Limits;
 
 /// Bounds on what is kept of an answer's head; reading it is bounded by the client.
@@ -254,8 +255,7 @@ fn no_jwks_uri(url: String, why: &str) -> Attempt {
 
 /// The last `jwks_uri` of a discovery document, where it is a string.
 fn named_jwks_uri(body: &Body) -> Option<String> {
-    let document: serde_json::Value = serde_json::from_slice(&body.bytes).ok()?;
-    document.as_object()?.get("jwks_uri")?.as_str().map(str::to_owned)
+    parse::discovery(body, parse::LIFECYCLE_DEPTH).ok()?.jwks_uri().map(str::to_owned)
 }
 
 fn is_redirect(status: StatusCode) -> bool {

@@ -279,7 +279,19 @@ impl Unseen {
                 text.strip_prefix(prefix)
                     .is_some_and(|rest| rest.is_empty() || rest.starts_with(':') || (*prefix == "HTTP" && rest.starts_with(' ')))
             })
-            .map_or(UnseenReason::Other, |(reason, _)| *reason);
+            .map_or_else(|| foreign_reason(&text), |(reason, _)| *reason);
         Self { reason, text }
     }
+}
+
+/// What the words of another recorder mean: those of Go's standard library, in which the best-known archives are kept.
+fn foreign_reason(text: &str) -> UnseenReason {
+    const WORDS: [(&str, UnseenReason); 5] = [
+        ("tls: failed to verify certificate", UnseenReason::Tls),
+        ("no such host", UnseenReason::Dns),
+        ("connection refused", UnseenReason::Connect),
+        ("context deadline exceeded", UnseenReason::Timeout),
+        ("i/o timeout", UnseenReason::Timeout),
+    ];
+    WORDS.iter().find(|(words, _)| text.contains(words)).map_or(UnseenReason::Other, |(_, reason)| *reason)
 }

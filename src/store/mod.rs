@@ -3,7 +3,6 @@
 //! Nothing here judges. Backends are told apart by `cli` only.
 
 mod db;
-mod lossless;
 mod sqlite;
 mod stored;
 

@@ -10,6 +10,7 @@ use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe::CParameter;
 
 use crate::model::{Attempt, Body, Event, Redirect, TlsFacts, Unseen};
+use crate::parse::json;
 
 /// What stands in the database cannot be read back; says what it is.
 #[derive(Debug, thiserror::Error)]
@@ -113,7 +114,7 @@ pub(super) fn pack_events(events: &[&Event]) -> std::io::Result<Vec<u8>> {
 /// Undoes [`pack_events`].
 pub(super) fn unpack_events(packed: &[u8]) -> Result<Vec<Event>, Unreadable> {
     let lines: Vec<String> = unpack("an event", packed)?;
-    let event = |line: String| super::lossless::read(&line).and_then(|value| Event::from_value(&value));
+    let event = |line: String| json::read(line.as_bytes(), json::DEEPEST).ok().and_then(|parsed| Event::from_value(&parsed.value));
     lines.into_iter().map(|line| event(line).ok_or_else(|| Unreadable::new("an event", "not a line of ours"))).collect()
 }
 

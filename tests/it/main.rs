@@ -1,7 +1,5 @@
 //! The integration tests, one module per part.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 mod archive;
 mod cadence;
 mod config;
