@@ -3,6 +3,7 @@
 mod archive;
 mod cadence;
 mod config;
+mod end_to_end;
 mod estate;
 mod fetch;
 mod notify;
