@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use super::output::{bold, faint, print, print_json, severity};
-use super::{Done, Exit, Format, StoreOptions, connect, usage};
+use super::{Anything, Done, Exit, Format, StoreOptions, connect, usage};
 use crate::model::json::Value;
 use crate::model::{Event, EventKind, Finding, FindingKey, Incident, IncidentState, timestamp, visible, visible_json};
 use crate::parse;
@@ -98,9 +98,22 @@ pub(super) struct KeysOptions {
     store: StoreOptions,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+    #[command(subcommand)]
+    later: Option<LaterKeys>,
+}
+
+/// What the interface names and no version has brought yet.
+#[derive(Subcommand, Debug)]
+#[command(disable_help_subcommand = true)]
+enum LaterKeys {
+    #[command(hide = true, disable_help_flag = true)]
+    Audit(Anything),
 }
 
 pub(super) fn keys(options: &KeysOptions) -> Done {
+    if let Some(LaterKeys::Audit(_)) = &options.later {
+        return Err(usage("`keys audit` is not in this version"));
+    }
     let mut source = connect::open(&options.store)?;
     let issuer = options.issuer.as_deref().map(|id| source.known_issuer(id)).transpose()?;
     let at = source.moment(options.at.as_deref())?;

@@ -154,7 +154,7 @@ enum Later {
     Man(Anything),
 }
 
-#[derive(Args)]
+#[derive(Args, Debug)]
 struct Anything {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
     rest: Vec<String>,
