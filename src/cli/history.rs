@@ -104,7 +104,6 @@ pub(super) struct KeysOptions {
 
 /// What the interface names and no version has brought yet.
 #[derive(Subcommand, Debug)]
-#[command(disable_help_subcommand = true)]
 enum LaterKeys {
     #[command(hide = true, disable_help_flag = true)]
     Audit(Anything),
