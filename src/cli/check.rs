@@ -14,7 +14,8 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::facts::Look;
 use crate::fetch::{Fetcher, Settings};
 use crate::model::{
-    Attempt, Body, Certainty, DocumentKind, Finding, Grade, Issuer, IssuerId, IssuerUrl, Observation, Profile, Severity, timestamp, visible,
+    Attempt, Body, Certainty, DocumentKind, Finding, Grade, Issuer, IssuerId, IssuerUrl, Observation, Profile, Severity, timestamp,
+    visible, visible_json,
 };
 use crate::parse::{self, Documents};
 use crate::policy::{Limits, Policy};
@@ -115,7 +116,7 @@ pub(super) fn check(options: &Options) -> Done {
         },
         Print::Ndjson => {
             for input in &looked {
-                print(&format!("{}\n", json(input)))?;
+                print(&visible_json(&format!("{}\n", json(input))))?;
             }
         }
     }
@@ -208,9 +209,10 @@ fn look_at_files(options: &Options, rules: &RuleSet, policy: &Policy) -> anyhow:
     let url = options.issuer.as_deref().map(IssuerUrl::parse).transpose().map_err(|error| usage(format!("--issuer: {error}")))?;
     let discovery = options.discovery.as_deref().map(read).transpose()?;
     let jwks = options.jwks.as_deref().map(read).transpose()?;
-    let name = options.issuer.clone().unwrap_or_else(|| {
-        [&options.discovery, &options.jwks].into_iter().flatten().next().map_or_else(String::new, |path| path.display().to_string())
-    });
+    let name = options
+        .issuer
+        .clone()
+        .unwrap_or_else(|| [&options.discovery, &options.jwks].into_iter().flatten().next().map_or_else(String::new, |path| shown(path)));
     let issuer = Issuer {
         url,
         profile: profile(options)?,
@@ -230,7 +232,11 @@ fn read(path: &Path) -> anyhow::Result<Attempt> {
         std::fs::File::open(path).and_then(|mut file| file.read_to_end(&mut bytes))
     };
     done.map_err(|error| unobserved(format!("cannot read {}: {error}", path.display())))?;
-    Ok(Attempt { url: path.display().to_string(), status: 200, body: Some(Arc::new(Body::served(bytes))), ..Attempt::default() })
+    Ok(Attempt { url: shown(path), status: 200, body: Some(Arc::new(Body::served(bytes))), ..Attempt::default() })
+}
+
+fn shown(path: &Path) -> String {
+    if path == Path::new("-") { "stdin".to_owned() } else { path.display().to_string() }
 }
 
 fn judge(issuer: Issuer, look: Look, observation: Observation, unseen: Vec<String>, rules: &RuleSet, policy: &Policy) -> Looked {
@@ -321,17 +327,16 @@ fn finding_text(finding: &Finding, observation: &Observation, rules: &RuleSet) -
     if finding.severity >= Severity::Low {
         let why = rule.document.description.split("\n\n").next().unwrap_or_default().replace('\n', " ");
         out.push_str(&wrap(&why, "    ", 92));
-        out.push_str(&wrap(
-            &format!("Mend: {}", rule.document.remediation.split("\n\n").next().unwrap_or_default().replace('\n', " ")),
-            "    ",
-            92,
-        ));
+        out.push_str("    To mend it:\n");
+        out.push_str(&wrap(rule.document.remediation.split("\n\n").next().unwrap_or_default(), "    ", 92));
     }
-    out.push_str(&format!("    {}\n", faint(&finding.cites.join(" · "))));
+    for line in wrap(&finding.cites.join(" · "), "", 92).lines() {
+        out.push_str(&format!("    {}\n", faint(line)));
+    }
     out
 }
 
-/// `jwks /keys/0/n, line 4 · kid "2024-01" · thumbprint …`.
+/// `keys.json:4:9 /keys/0/n · kid "2024-01" · thumbprint …`.
 fn place(finding: &Finding, observation: &Observation) -> Option<String> {
     let attempt = match finding.document {
         DocumentKind::Discovery => observation.discovery.as_ref(),
@@ -345,7 +350,7 @@ fn place(finding: &Finding, observation: &Observation) -> Option<String> {
             .as_ref()
             .and_then(|body| parse::json::locate(&body.bytes, &finding.pointer))
             .map_or_else(String::new, |(line, column)| format!(":{line}:{column}"));
-        parts.push(format!("{}{line} {}", visible(&attempt.url, 200), visible(&finding.pointer, 120)));
+        parts.push(format!("{}{line} {}", visible(&attempt.url, 200), visible(&finding.pointer, 120)).trim_end().to_owned());
     }
     if let Some(kid) = &finding.subject.kid {
         parts.push(format!("kid \"{}\"", visible(kid, 80)));

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
 use super::output::{print, print_json, talk};
-use super::{Done, Exit, connect, usage};
+use super::{Done, Exit, connect, problems, usage};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config;
 use crate::model::visible;
@@ -52,7 +52,7 @@ pub(super) fn config(options: &Options) -> Done {
         Command::Check { config, file } => {
             let rules = RuleSet::builtin()?;
             let config = connect::load_config(config.as_deref().or(file.as_deref()), &rules)?;
-            config.runnable().map_err(|problems| usage(problems.render(true)))?;
+            config.runnable().map_err(|wrong| problems(&wrong))?;
             super::run::buildable(&config)?;
             let now = SystemClock.now();
             for upcoming in config.schedules(now) {

@@ -7,7 +7,7 @@ use chrono::{DateTime, SubsecRound as _, Utc};
 use chrono_tz::Tz;
 
 use super::output::talk;
-use super::{StoreOptions, unobserved, usage};
+use super::{StoreOptions, problems, unobserved, usage};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{self, Config, DatabaseUrl};
 use crate::model::{IssuerId, RuleText, moment, timestamp, visible};
@@ -21,10 +21,10 @@ const DEFAULT_CONFIG: &str = "issuerwatch.toml";
 /// Loads the configuration; unknown rule ids in it are problems with their line.
 pub(super) fn load_config(path: Option<&Path>, rules: &RuleSet) -> anyhow::Result<Config> {
     let path = path.map_or_else(|| PathBuf::from(DEFAULT_CONFIG), Path::to_path_buf);
-    let config = config::load(&path).map_err(|problems| usage(problems.render(true)))?;
+    let config = config::load(&path).map_err(|wrong| problems(&wrong))?;
     let known: Vec<&str> =
         rules.iter().flat_map(|rule| std::iter::once(&rule.document.id).chain(&rule.document.aliases)).map(String::as_str).collect();
-    config.check_rules(&known).map_err(|problems| usage(problems.render(true)))?;
+    config.check_rules(&known).map_err(|wrong| problems(&wrong))?;
     Ok(config)
 }
 
@@ -75,6 +75,19 @@ impl Source {
         }
     }
 
+    /// An issuer that the database knows.
+    pub(super) fn known_issuer(&mut self, id: &str) -> anyhow::Result<IssuerId> {
+        let rows = self.store.issuers()?;
+        if let Some(row) = rows.iter().find(|row| row.issuer.as_str() == id) {
+            return Ok(row.issuer.clone());
+        }
+        let nearest =
+            rows.iter().map(|row| row.issuer.as_str()).max_by(|a, b| strsim::jaro_winkler(a, id).total_cmp(&strsim::jaro_winkler(b, id)));
+        let hint = nearest
+            .map_or_else(|| "; the database holds no issuer".to_owned(), |nearest| format!("; did you mean \"{}\"?", visible(nearest, 80)));
+        Err(usage(format!("no issuer \"{}\" in the database{hint}", visible(id, 80))))
+    }
+
     /// A decision about an issuer that was never polled is kept, but is likely a slip.
     pub(super) fn say_if_unknown(&mut self, issuer: &IssuerId) -> anyhow::Result<()> {
         let rows = self.store.issuers()?;
@@ -107,7 +120,7 @@ fn database(options: &StoreOptions) -> anyhow::Result<(PathBuf, Tz)> {
         return Ok((path.clone(), Tz::UTC));
     }
     let path = options.config.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_CONFIG));
-    let monitor = config::load_without_secrets(&path).map_err(|problems| usage(problems.render(true)))?.monitor;
+    let monitor = config::load_without_secrets(&path).map_err(|wrong| problems(&wrong))?.monitor;
     let DatabaseUrl::Sqlite(database) = monitor.database;
     Ok((database, monitor.timezone))
 }

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use super::output::{bold, faint, print, print_json, severity};
-use super::{Done, Exit, Format, StoreOptions, connect, usage};
+use super::{Anything, Done, Exit, Format, StoreOptions, connect, usage};
 use crate::model::json::Value;
-use crate::model::{Event, EventKind, Finding, FindingKey, Incident, IncidentState, IssuerId, timestamp, visible};
-use crate::store::{Filter, IssuerRow, Store};
+use crate::model::{Event, EventKind, Finding, FindingKey, Incident, IncidentState, timestamp, visible, visible_json};
+use crate::parse;
+use crate::store::{Filter, IssuerRow};
 
 #[derive(Args, Debug)]
 pub(super) struct HistoryOptions {
@@ -26,11 +27,11 @@ pub(super) struct HistoryOptions {
 
 pub(super) fn history(options: &HistoryOptions) -> Done {
     let mut source = connect::open(&options.store)?;
-    let issuer = known_issuer(&mut *source.store, &options.issuer)?;
+    let issuer = source.known_issuer(&options.issuer)?;
     let since = source.moment(options.since.as_deref())?;
     let events = source.store.events(&Filter { issuer: Some(issuer), since, ..Filter::default() })?;
     match options.format {
-        Format::Json => print(&json_array(events.iter().map(Event::to_line)))?,
+        Format::Json => print(&visible_json(&json_array(events.iter().map(Event::to_line))))?,
         Format::Text => {
             for event in &events {
                 print(&format!("{}  {}\n", faint(&source.shown(event.at)), in_words(&event.kind)))?;
@@ -47,18 +48,6 @@ pub(super) fn history(options: &HistoryOptions) -> Done {
 fn json_array(items: impl Iterator<Item = String>) -> String {
     let items: Vec<String> = items.map(|item| format!("  {item}")).collect();
     if items.is_empty() { "[]\n".to_owned() } else { format!("[\n{}\n]\n", items.join(",\n")) }
-}
-
-fn known_issuer(store: &mut dyn Store, id: &str) -> anyhow::Result<IssuerId> {
-    let rows = store.issuers()?;
-    if let Some(row) = rows.iter().find(|row| row.issuer.as_str() == id) {
-        return Ok(row.issuer.clone());
-    }
-    let nearest =
-        rows.iter().map(|row| row.issuer.as_str()).max_by(|a, b| strsim::jaro_winkler(a, id).total_cmp(&strsim::jaro_winkler(b, id)));
-    let hint = nearest
-        .map_or_else(|| "; the database holds no issuer".to_owned(), |nearest| format!("; did you mean \"{}\"?", visible(nearest, 80)));
-    Err(usage(format!("no issuer \"{}\" in the database{hint}", visible(id, 80))))
 }
 
 fn in_words(kind: &EventKind) -> String {
@@ -109,11 +98,23 @@ pub(super) struct KeysOptions {
     store: StoreOptions,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+    #[command(subcommand)]
+    later: Option<LaterKeys>,
+}
+
+/// What the interface names and no version has brought yet.
+#[derive(Subcommand, Debug)]
+enum LaterKeys {
+    #[command(hide = true, disable_help_flag = true)]
+    Audit(Anything),
 }
 
 pub(super) fn keys(options: &KeysOptions) -> Done {
+    if let Some(LaterKeys::Audit(_)) = &options.later {
+        return Err(usage("`keys audit` is not in this version"));
+    }
     let mut source = connect::open(&options.store)?;
-    let issuer = options.issuer.as_deref().map(|id| known_issuer(&mut *source.store, id)).transpose()?;
+    let issuer = options.issuer.as_deref().map(|id| source.known_issuer(id)).transpose()?;
     let at = source.moment(options.at.as_deref())?;
     let rows = source.store.issuers()?;
     let keys: Vec<serde_json::Value> = rows
@@ -124,8 +125,10 @@ pub(super) fn keys(options: &KeysOptions) -> Done {
     match options.format {
         Format::Json => print_json(&keys.into())?,
         Format::Text => {
+            let widths =
+                ["issuer", "thumbprint", "kty"].map(|column| keys.iter().map(|key| cell(key, column).chars().count()).max().unwrap_or(0));
             for key in &keys {
-                print(&key_line(key))?;
+                print(&key_line(key, widths))?;
             }
             if keys.is_empty() {
                 super::output::talk("no such key was ever seen");
@@ -164,13 +167,17 @@ fn keys_of(row: &IssuerRow, options: &KeysOptions, at: Option<DateTime<Utc>>) ->
         .collect()
 }
 
-fn key_line(key: &serde_json::Value) -> String {
-    let text = |name: &str| visible(key[name].as_str().unwrap_or("-"), 80);
+fn cell(key: &serde_json::Value, column: &str) -> String {
+    visible(key[column].as_str().unwrap_or("-"), 80)
+}
+
+fn key_line(key: &serde_json::Value, [issuer, thumbprint, kty]: [usize; 3]) -> String {
+    let text = |name: &str| cell(key, name);
     let kids: Vec<String> =
         key["kids"].as_array().into_iter().flatten().filter_map(serde_json::Value::as_str).map(|kid| visible(kid, 60)).collect();
     let state = if key["present"] == true { bold("published") } else { faint("gone     ") };
     format!(
-        "{state}  {}  {}  {}..{}  {} {}  kid {}\n",
+        "{state}  {:<issuer$}  {:<thumbprint$}  {} to {}  {:<kty$} {:<8} kid {}\n",
         text("issuer"),
         text("thumbprint"),
         text("first_seen"),
@@ -205,7 +212,7 @@ pub(super) fn incidents(options: &IncidentsOptions) -> Done {
     let findings: BTreeMap<FindingKey, Finding> =
         source.store.findings(&Filter::default())?.into_iter().map(|finding| (finding.key(), finding)).collect();
     match options.format {
-        Format::Json => print(&json_array(incidents.iter().map(|incident| incident_json(incident, &findings))))?,
+        Format::Json => print(&visible_json(&json_array(incidents.iter().map(|incident| incident_json(incident, &findings)))))?,
         Format::Text => {
             for incident in &incidents {
                 print(&incident_text(incident, &findings, options.id.is_some(), &source))?;
@@ -216,6 +223,15 @@ pub(super) fn incidents(options: &IncidentsOptions) -> Done {
         }
     }
     Ok(Exit::Clean)
+}
+
+/// A line of an incident's events as `history` shows it.
+fn event_text(line: &str, source: &connect::Source) -> String {
+    let event = parse::json::read(line.as_bytes(), parse::LIFECYCLE_DEPTH).ok().and_then(|parsed| Event::from_value(&parsed.value));
+    match event {
+        Some(event) => format!("{}  {}", faint(&source.shown(event.at)), in_words(&event.kind)),
+        None => faint(&visible(line, 400)),
+    }
 }
 
 /// The webhook's `data`, with state and times; the events are spliced in as they stand.
@@ -249,10 +265,11 @@ fn incident_text(incident: &Incident, findings: &BTreeMap<FindingKey, Finding>, 
             out.push_str(&format!("    {} {}: {}\n", severity(finding.severity), finding.rule, visible(&finding.message, 400)));
         }
         for event in &incident.events {
-            out.push_str(&format!("    {}\n", faint(&visible(event, 400))));
+            out.push_str(&format!("    {}\n", event_text(event, source)));
         }
         for told in &incident.told {
-            out.push_str(&format!("    told {} {}\n", told.channel, told.recipient.as_deref().unwrap_or("")));
+            let recipient = told.recipient.as_deref().map_or_else(String::new, |recipient| format!(" {recipient}"));
+            out.push_str(&format!("    told {}{recipient}\n", told.channel));
         }
     }
     out

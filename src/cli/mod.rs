@@ -20,6 +20,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::config::Problems;
 use crate::model::Severity;
 
 /// How a command ended (interface.md, "Exit codes").
@@ -50,6 +51,8 @@ impl From<Exit> for ExitCode {
 struct Wrong {
     exit: Exit,
     text: String,
+    /// The text has a title, a place and colours of its own.
+    rendered: bool,
 }
 
 impl std::fmt::Display for Wrong {
@@ -62,12 +65,17 @@ impl std::error::Error for Wrong {}
 
 /// Wrong usage or configuration: exit 2.
 fn usage(text: impl Into<String>) -> anyhow::Error {
-    anyhow::Error::new(Wrong { exit: Exit::Usage, text: text.into() })
+    anyhow::Error::new(Wrong { exit: Exit::Usage, text: text.into(), rendered: false })
+}
+
+/// A wrong configuration, every problem with its place: exit 2.
+fn problems(problems: &Problems) -> anyhow::Error {
+    anyhow::Error::new(Wrong { exit: Exit::Usage, text: problems.render(true), rendered: true })
 }
 
 /// Something asked for could not be read or observed: exit 3.
 fn unobserved(text: impl Into<String>) -> anyhow::Error {
-    anyhow::Error::new(Wrong { exit: Exit::Unobserved, text: text.into() })
+    anyhow::Error::new(Wrong { exit: Exit::Unobserved, text: text.into(), rendered: false })
 }
 
 type Done = anyhow::Result<Exit>;
@@ -114,39 +122,38 @@ enum Command {
 
 /// Commands of the interface that no version has brought yet; they take anything and say so.
 #[derive(Subcommand)]
-#[command(disable_help_flag = true)]
 enum Later {
-    #[command(hide = true)]
+    #[command(hide = true, disable_help_flag = true)]
     Export(Anything),
-    #[command(hide = true)]
+    #[command(hide = true, disable_help_flag = true)]
     Import(Anything),
-    #[command(hide = true)]
+    #[command(hide = true, disable_help_flag = true)]
     At(Anything),
-    #[command(hide = true)]
+    #[command(hide = true, disable_help_flag = true)]
     Diff(Anything),
-    #[command(hide = true)]
+    #[command(hide = true, disable_help_flag = true)]
     Rotations(Anything),
-    #[command(hide = true)]
+    #[command(hide = true, disable_help_flag = true)]
     Ack(Anything),
-    #[command(hide = true)]
+    #[command(hide = true, disable_help_flag = true)]
     Silence(Anything),
-    #[command(hide = true)]
+    #[command(hide = true, disable_help_flag = true)]
     Waive(Anything),
-    #[command(hide = true)]
+    #[command(hide = true, disable_help_flag = true)]
     Alerts(Anything),
-    #[command(hide = true)]
+    #[command(hide = true, disable_help_flag = true)]
     Verify(Anything),
-    #[command(hide = true)]
+    #[command(hide = true, disable_help_flag = true)]
     Backup(Anything),
-    #[command(hide = true)]
+    #[command(hide = true, disable_help_flag = true)]
     Prune(Anything),
-    #[command(hide = true)]
+    #[command(hide = true, disable_help_flag = true)]
     Completions(Anything),
-    #[command(hide = true)]
+    #[command(hide = true, disable_help_flag = true)]
     Man(Anything),
 }
 
-#[derive(Args)]
+#[derive(Args, Debug)]
 struct Anything {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
     rest: Vec<String>,
@@ -246,9 +253,12 @@ pub fn main() -> ExitCode {
     match done {
         Ok(exit) => exit.into(),
         Err(error) => {
-            let exit = error.downcast_ref::<Wrong>().map_or(Exit::Failed, |wrong| wrong.exit);
-            output::talk(&format!("error: {error:#}"));
-            exit.into()
+            let wrong = error.downcast_ref::<Wrong>();
+            match wrong.filter(|wrong| wrong.rendered) {
+                Some(wrong) => output::talk(&wrong.text),
+                None => output::talk_plainly(&format!("error: {error:#}")),
+            }
+            wrong.map_or(Exit::Failed, |wrong| wrong.exit).into()
         }
     }
 }

@@ -244,12 +244,13 @@ impl<'a> Replay<'a> {
             Format::Json => print_json(&self.summary_json(archive, &open))?,
             Format::Text => print(&self.summary_text(archive, &open))?,
         }
-        if failing > 0 {
-            talk(&format!("{failing} open findings at or above the threshold"));
-            return Ok(Exit::Failed);
+        match failing {
+            0 => talk("no open finding at or above the threshold"),
+            1 => talk("1 open finding at or above the threshold"),
+            more => talk(&format!("{more} open findings at or above the threshold")),
         }
-        talk("no open finding at or above the threshold");
-        Ok(Exit::Clean)
+        talk(&format!("the whole archive was judged: {} observations", archive.observations.len()));
+        Ok(if failing > 0 { Exit::Failed } else { Exit::Clean })
     }
 
     fn summary_json(&self, archive: &Archive, open: &[&Finding]) -> serde_json::Value {

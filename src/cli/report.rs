@@ -8,7 +8,6 @@ use clap::Args;
 use super::output::talk;
 use super::{Done, Exit, StoreOptions, connect, usage};
 use crate::clock::{Clock as _, SystemClock};
-use crate::model::IssuerId;
 use crate::report::{self, html};
 use crate::rules::RuleSet;
 
@@ -39,11 +38,9 @@ pub(super) fn report(options: &Options) -> Done {
     let rules = RuleSet::builtin()?;
     let mut source = connect::open(&options.store)?;
     let since = source.moment(options.since.as_deref())?;
-    if let Some(issuer) = &options.issuer {
-        source.say_if_unknown(&IssuerId::new(issuer))?;
-    }
+    let issuer = options.issuer.as_deref().map(|id| source.known_issuer(id)).transpose()?;
     let wanted = report::Options {
-        issuer: options.issuer.as_ref().map(IssuerId::new),
+        issuer,
         since,
         until: None,
         tz: source.timezone,

@@ -97,7 +97,7 @@ fn text(document: &Document) -> String {
     }
     out.push_str(&format!("\n{}\n", bold("Controls (our mapping)")));
     for control in &document.controls {
-        out.push_str(&format!("  {control}\n"));
+        out.push_str(&wrap(&format!("- {control}"), "  ", 96));
     }
     if !document.parameters.is_empty() {
         out.push_str(&format!("\n{} {}\n", bold("Parameters"), document.parameters.join(", ")));

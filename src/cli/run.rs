@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::output::talk;
-use super::{Done, Exit, connect, usage};
+use super::{Done, Exit, connect, problems, usage};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, DatabaseUrl, ReportSchedule};
 use crate::fetch::{Fetcher, Settings};
@@ -40,7 +40,7 @@ pub(super) fn run(options: &Options) -> Done {
     start_log();
     let rules = Arc::new(RuleSet::builtin()?);
     let config = connect::load_config(options.config.as_deref(), &rules)?;
-    config.runnable().map_err(|problems| usage(problems.render(true)))?;
+    config.runnable().map_err(|wrong| problems(&wrong))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     runtime.block_on(watch(options, config, rules))
 }
@@ -99,7 +99,7 @@ async fn watch(options: &Options, mut config: Config, rules: Arc<RuleSet>) -> Do
 
 fn reloaded(options: &Options, rules: &RuleSet) -> anyhow::Result<Config> {
     let config = connect::load_config(options.config.as_deref(), rules)?;
-    config.runnable().map_err(|problems| usage(problems.render(true)))?;
+    config.runnable().map_err(|wrong| problems(&wrong))?;
     buildable(&config)?;
     Ok(config)
 }

@@ -44,7 +44,7 @@ pub struct Config {
     /// Empty where secrets were not read ([`load_without_secrets`]).
     pub channels: Vec<Channel>,
     pub reports: Vec<ReportSchedule>,
-    /// The policy of [policy] alone, for issuers that the file does not name.
+    /// The policy of `[policy]` alone, for issuers that the file does not name.
     pub policy: Arc<Policy>,
     rules: Vec<(String, Place)>,
     source: Source,

@@ -29,4 +29,4 @@ pub use observation::{Attempt, Body, CertificateFacts, Digest, Observation, Redi
 pub use rule_text::RuleText;
 pub use spoken::spoken;
 pub use standing::{Grade, JudgementCounts, NotEvaluated, Standing};
-pub use text::visible;
+pub use text::{visible, visible_json};

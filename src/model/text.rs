@@ -21,6 +21,23 @@ pub fn visible(text: &str, max: usize) -> String {
     shown
 }
 
+/// The same JSON with every character that cannot be seen as its `\\u` escape: no value changes, and a terminal obeys none.
+#[must_use]
+pub fn visible_json(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for character in json.chars() {
+        // Below it stand only JSON's own line ends and spaces: a writer of JSON escapes controls inside strings.
+        if character >= '\u{7F}' && hides(character) {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                write!(shown, "\\u{unit:04x}").expect("writing to a String cannot fail");
+            }
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
 /// Whether a reader could miss it: Unicode's controls, format and default-ignorable characters, private use,
 /// non-characters, every space but the plain one, and the bracket that marks our own replacement.
 fn hides(character: char) -> bool {
@@ -39,7 +56,7 @@ fn hides(character: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::visible;
+    use super::{visible, visible_json};
 
     #[test]
     fn plain_text_stays_as_it_is() {
@@ -49,6 +66,12 @@ mod tests {
     #[test]
     fn what_hides_is_shown_by_its_code_point() {
         assert_eq!(visible("a\u{202E}b\0\r\nc\u{200B}\u{A0}\u{FEFF}", 64), "a⟨U+202E⟩b⟨U+0000⟩⟨U+000D⟩⟨U+000A⟩c⟨U+200B⟩⟨U+00A0⟩⟨U+FEFF⟩");
+    }
+
+    #[test]
+    fn json_keeps_its_value_and_hides_nothing() {
+        let shown = visible_json("{\n  \"kid\": \"é\u{9B}31m\u{202E}\u{E0001}\"\n}");
+        assert_eq!(shown, "{\n  \"kid\": \"é\\u009b31m\\u202e\\udb40\\udc01\"\n}");
     }
 
     #[test]
