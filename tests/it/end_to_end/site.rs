@@ -1,5 +1,7 @@
 //! The product as its user has it: a folder with a configuration, the daemon over it, and commands beside it.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
