@@ -55,8 +55,9 @@ async fn show(length: Option<Duration>) -> Done {
     let stage = Stage::build(folder.path(), &stop).await?;
     let config = stage.config(folder.path())?;
     let service = Service::start(&config, &rules, &stop, Delivery::Elsewhere, &Reload::good(clock.now())).await?;
-    opening(&service, &stage)?;
-    let mailman = tokio::spawn(print_alerts(service.db(), Arc::clone(&clock), Arc::clone(&rules), stop.clone()));
+    let pages = pages(&service);
+    opening(&pages, &stage)?;
+    let mailman = tokio::spawn(print_alerts(service.db(), Arc::clone(&clock), Arc::clone(&rules), pages, stop.clone()));
     let (started, db) = (clock.now(), service.db());
     tokio::select! {
         done = stage.play(&db, &clock, started) => done?,
@@ -217,9 +218,13 @@ async fn decide(db: &Db, clock: &Arc<dyn Clock>, issuer: &str, reason: &str, kin
     Ok(())
 }
 
-fn opening(service: &Service, stage: &Stage) -> anyhow::Result<()> {
-    let url = service.address().map_or_else(|| "(no port was free)".to_owned(), |address| format!("http://{address}/"));
-    print(&format!("{}\n\n", bold(&url)))?;
+/// Where the pages are.
+fn pages(service: &Service) -> String {
+    service.address().map_or_else(|| "(no port was free)".to_owned(), |address| format!("http://{address}/"))
+}
+
+fn opening(pages: &str, stage: &Stage) -> anyhow::Result<()> {
+    print(&format!("{}\n\n", bold(pages)))?;
     print(&format!(
         "issuerwatch watches four simulated issuers on this machine, once a second:\n\
          \x20 clean            {}\n\x20 rotates-well     {}\n\x20 rotates-badly    {}\n\x20 full-of-defects  {}\n\
@@ -239,14 +244,15 @@ fn scene(issuer: &str, text: &str, command: Option<&str>) -> anyhow::Result<()> 
 }
 
 /// Empties the outbox onto the terminal, through the same messages that mail would carry.
-async fn print_alerts(db: Db, clock: Arc<dyn Clock>, rules: Arc<RuleSet>, stop: CancellationToken) {
+/// Each is followed by the pages' address, which a long one has scrolled away.
+async fn print_alerts(db: Db, clock: Arc<dyn Clock>, rules: Arc<RuleSet>, pages: String, stop: CancellationToken) {
     let queue = Whole(db);
     let documents = connect::message_documents(rules);
     while !stop.is_cancelled() {
         let now = clock.now();
         for alert in queue.claim(now, Duration::minutes(1), 16).await.unwrap_or_default() {
             let message = notify::render(&alert.notice, &|id| documents(id), chrono_tz::UTC);
-            let outcome = match print(&letter(&message)) {
+            let outcome = match print(&format!("{}{} {pages}\n\n", letter(&message), faint("▸ pages:"))) {
                 Ok(()) => Outcome::Delivered,
                 Err(error) => Outcome::Dead { error: error.to_string() },
             };
@@ -269,7 +275,7 @@ fn letter(message: &Message) -> String {
     let rule = "─".repeat(FRAME);
     let framed = |text: &str| text.lines().flat_map(folded).map(|line| format!("│ {line}\n")).collect::<String>();
     let subject: String = folded(&message.subject).iter().map(|line| format!("│ {}\n", bold(line))).collect();
-    format!("\n┌{rule}\n{subject}├{rule}\n{}└{rule}\n\n", framed(&message.text))
+    format!("\n┌{rule}\n{subject}├{rule}\n{}└{rule}\n", framed(&message.text))
 }
 
 /// One line as lines that fit the frame; what follows stands below the text, beside the label.
