@@ -58,24 +58,26 @@ pub struct Assessment {
     pub unconfirmed: bool,
 }
 
-/// Judges one observation; `documents` are its bodies as [`Documents::read`] gives them.
+/// Judges one observation; `documents` are its bodies as [`Documents::read`] gives them. What is known comes by value: a
+/// history of thousands of keys goes on in place instead of being copied at every look.
 #[must_use]
 pub fn assess(
     observation: &Observation,
     documents: &Documents,
-    known: &Known,
+    known: Known,
     rules: &RuleSet,
     policy: &Policy,
     now: DateTime<Utc>,
 ) -> Assessment {
-    let (ledger, events) = absorb(observation, documents, known);
+    let before = Ledger { discovery: known.ledger.discovery.clone(), jwks: known.ledger.jwks.clone(), ..Ledger::default() };
+    let (ledger, events) = absorb(observation, documents, known.ledger, &known.acts);
     let judged = documents.limited(observation, policy.max_keys, policy.max_depth);
     let facts =
         Facts { now, look: known.look, issuer: &known.issuer, policy, observation, documents: &judged, ledger: &ledger, acts: &known.acts };
     let outcomes = judge_all(rules, &facts);
     let changes = lifecycle::update(&known.findings, &outcomes, &known.issuer.id, policy, now);
-    let quiet = is_first_look(&known.issuer, &known.ledger, &ledger);
-    let unconfirmed = !quiet && changes.opened.iter().any(|finding| rests_on_change(finding, &known.ledger, &ledger));
+    let quiet = is_first_look(&known.issuer, &before, &ledger);
+    let unconfirmed = !quiet && changes.opened.iter().any(|finding| rests_on_change(finding, &before, &ledger));
     let teller = Teller { issuer: &known.issuer, changes: &changes, rules, policy, now };
     let told = teller.tell(&known.incidents, &events, quiet);
     let standing = standing(&outcomes, &changes, &ledger);
@@ -94,9 +96,8 @@ pub fn assess(
 
 /// Takes an observation into the history without judging it: what a first answer that was not confirmed is worth.
 #[must_use]
-pub fn absorb(observation: &Observation, documents: &Documents, known: &Known) -> (Ledger, Vec<Event>) {
-    let mut ledger = known.ledger.clone();
-    ledger.accept(observation.at, &known.acts);
+pub fn absorb(observation: &Observation, documents: &Documents, mut ledger: Ledger, acts: &[Act]) -> (Ledger, Vec<Event>) {
+    ledger.accept(observation.at, acts);
     let events = ledger.absorb(observation, documents);
     (ledger, events)
 }
@@ -105,13 +106,14 @@ pub fn absorb(observation: &Observation, documents: &Documents, known: &Known) -
 #[must_use]
 pub fn play(scene: &Scene, rules: &RuleSet) -> Vec<(String, Judgement)> {
     let Some((last, earlier)) = scene.observations.split_last() else { return Vec::new() };
-    let mut known = Known { acts: scene.acts.clone(), ..Known::nothing(scene.issuer.clone(), scene.look) };
+    let start = || Known { acts: scene.acts.clone(), ..Known::nothing(scene.issuer.clone(), scene.look) };
+    let mut known = start();
     for observation in earlier {
-        let assessment = assess(observation, &Documents::read(observation), &known, rules, &scene.policy, observation.at);
-        known = Known { ledger: assessment.ledger, findings: assessment.findings, ..known };
+        let assessment = assess(observation, &Documents::read(observation), known, rules, &scene.policy, observation.at);
+        known = Known { ledger: assessment.ledger, findings: assessment.findings, ..start() };
     }
     let documents = Documents::read(last);
-    let (ledger, _) = absorb(last, &documents, &known);
+    let (ledger, _) = absorb(last, &documents, known.ledger, &scene.acts);
     let documents = documents.limited(last, scene.policy.max_keys, scene.policy.max_depth);
     let facts = Facts {
         now: last.at,

@@ -196,7 +196,7 @@ impl Poller {
             acts: remembered.acts,
         };
         let (observation, documents) = self.observe(target, &known.ledger).await;
-        let first = assess(&observation, &documents, &known, &self.rules, &target.policy, observation.at);
+        let first = assess(&observation, &documents, known.clone(), &self.rules, &target.policy, observation.at);
         let (observations, assessment, events) = if first.unconfirmed {
             self.confirm(target, &known, observation, &documents, first).await
         } else {
@@ -235,9 +235,9 @@ impl Poller {
             return (vec![observation], first, events);
         }
         tracing::info!(issuer = %target.issuer.id, "two looks in one poll differ; the second is judged");
-        let (ledger, mut events) = absorb(&observation, documents, known);
+        let (ledger, mut events) = absorb(&observation, documents, known.ledger.clone(), &known.acts);
         let known = Known { ledger, ..known.clone() };
-        let assessment = assess(&again, &documents_again, &known, &self.rules, &target.policy, again.at);
+        let assessment = assess(&again, &documents_again, known, &self.rules, &target.policy, again.at);
         events.extend(assessment.events.iter().cloned());
         (vec![observation, again], assessment, events)
     }

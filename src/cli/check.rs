@@ -243,7 +243,7 @@ fn judge(issuer: Issuer, look: Look, observation: Observation, unseen: Vec<Strin
     let documents = Documents::read(&observation);
     let name = issuer.id.to_string();
     let known = Known::nothing(issuer, look);
-    let assessment = assess(&observation, &documents, &known, rules, policy, observation.at);
+    let assessment = assess(&observation, &documents, known, rules, policy, observation.at);
     Looked { name, at: observation.at, observation, assessment, unseen }
 }
 

@@ -12,9 +12,11 @@ use clap::Args;
 use super::output::{print, print_json, severity, talk};
 use super::{Done, Exit, FailOn, Format, connect, unobserved, usage};
 use crate::archive::{self, Archive, Archived};
-use crate::assess::{Assessment, Known, assess};
+use crate::assess::{Known, assess};
 use crate::facts::Look;
-use crate::model::{About, Event, Finding, FindingKey, FindingState, Issuer, IssuerId, Observation, Severity, timestamp, visible};
+use crate::model::{
+    About, Event, Finding, FindingKey, FindingState, Issuer, IssuerId, Observation, Severity, Standing, timestamp, visible,
+};
 use crate::parse::{Cache, without_secrets};
 use crate::policy::Policy;
 use crate::rules::RuleSet;
@@ -136,7 +138,7 @@ struct Replay<'a> {
     cache: Cache,
     events: Vec<Event>,
     findings: BTreeMap<FindingKey, Finding>,
-    last: HashMap<IssuerId, Assessment>,
+    standings: BTreeMap<IssuerId, Standing>,
 }
 
 impl<'a> Replay<'a> {
@@ -158,7 +160,7 @@ impl<'a> Replay<'a> {
             cache: Cache::default(),
             events: Vec::new(),
             findings: BTreeMap::new(),
-            last: HashMap::new(),
+            standings: BTreeMap::new(),
         }
     }
 
@@ -196,7 +198,8 @@ impl<'a> Replay<'a> {
             None => (Issuer::unconfigured(id.clone()), Arc::clone(&self.default_policy)),
         };
         let documents = self.cache.read(observation);
-        let known = self.known.entry(id.clone()).or_insert_with(|| Known::nothing(issuer, Look::Watched));
+        let known = self.known.remove(id).unwrap_or_else(|| Known::nothing(issuer.clone(), Look::Watched));
+        let (acts, mut open) = (known.acts.clone(), known.incidents.clone());
         let assessment = assess(observation, &documents, known, self.rules, &policy, observation.at);
         self.events.extend(assessment.events.iter().cloned());
         for finding in assessment.changed.iter().chain(&assessment.findings) {
@@ -218,15 +221,15 @@ impl<'a> Replay<'a> {
                 .collect(),
             ..Cycle::default()
         });
-        known.ledger.clone_from(&assessment.ledger);
-        known.findings.clone_from(&assessment.findings);
-        for incident in &assessment.incidents {
-            known.incidents.retain(|old| old.id != incident.id);
+        for incident in assessment.incidents {
+            open.retain(|old| old.id != incident.id);
             if incident.state == crate::model::IncidentState::Open {
-                known.incidents.push(incident.clone());
+                open.push(incident);
             }
         }
-        self.last.insert(id.clone(), assessment);
+        self.standings.insert(id.clone(), assessment.standing);
+        let known = Known { issuer, look: Look::Watched, ledger: assessment.ledger, findings: assessment.findings, incidents: open, acts };
+        self.known.insert(id.clone(), known);
         cycle
     }
 
@@ -255,16 +258,16 @@ impl<'a> Replay<'a> {
 
     fn summary_json(&self, archive: &Archive, open: &[&Finding]) -> serde_json::Value {
         let issuers: Vec<serde_json::Value> = self
-            .sorted()
-            .into_iter()
-            .map(|(id, assessment)| {
+            .standings
+            .iter()
+            .map(|(id, standing)| {
                 serde_json::json!({
                     "issuer": id,
-                    "grade": assessment.standing.grade,
+                    "grade": standing.grade,
                     "grade_version": crate::model::Grade::VERSION,
-                    "grade_reasons": assessment.standing.grade_reasons,
-                    "judgements": assessment.standing.judgements,
-                    "not_evaluated": assessment.standing.not_evaluated,
+                    "grade_reasons": standing.grade_reasons,
+                    "judgements": standing.judgements,
+                    "not_evaluated": standing.not_evaluated,
                 })
             })
             .collect();
@@ -276,13 +279,13 @@ impl<'a> Replay<'a> {
         })
     }
 
-    fn sorted(&self) -> BTreeMap<&IssuerId, &Assessment> {
-        self.last.iter().collect()
-    }
-
     fn summary_text(&self, archive: &Archive, open: &[&Finding]) -> String {
-        let mut out =
-            format!("{} observations of {} issuers, {} lifecycle events\n", archive.observations.len(), self.last.len(), self.events.len());
+        let mut out = format!(
+            "{} observations of {} issuers, {} lifecycle events\n",
+            archive.observations.len(),
+            self.standings.len(),
+            self.events.len()
+        );
         let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
         for event in &self.events {
             *kinds.entry(event.kind.name()).or_default() += 1;

@@ -162,7 +162,7 @@ impl Player {
             None => Known { acts: scene.acts, ..Known::nothing(scene.issuer, Look::Watched) },
         };
         let observation = &scene.observations[0];
-        let assessment = assess(observation, &Documents::read(observation), &known, &self.rules, &policy, at);
+        let assessment = assess(observation, &Documents::read(observation), known.clone(), &self.rules, &policy, at);
         let outcome = told(&known, &assessment);
         self.known = Some(after(known, assessment));
         outcome
