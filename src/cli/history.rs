@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use super::output::{bold, faint, print, print_json, severity};
-use super::{Done, Exit, Format, StoreOptions, connect, usage};
+use super::{Anything, Done, Exit, Format, StoreOptions, connect, usage};
 use crate::model::json::Value;
 use crate::model::{Event, EventKind, Finding, FindingKey, Incident, IncidentState, timestamp, visible, visible_json};
 use crate::parse;
@@ -81,7 +81,10 @@ fn in_words(kind: &EventKind) -> String {
 }
 
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct KeysOptions {
+    #[command(subcommand)]
+    later: Option<KeysLater>,
     /// Only this issuer
     #[arg(long, value_name = "I")]
     issuer: Option<String>,
@@ -100,7 +103,17 @@ pub(super) struct KeysOptions {
     format: Format,
 }
 
+/// What of `keys` no version has brought yet.
+#[derive(Subcommand, Debug)]
+enum KeysLater {
+    #[command(hide = true)]
+    Audit(Anything),
+}
+
 pub(super) fn keys(options: &KeysOptions) -> Done {
+    if let Some(KeysLater::Audit(_)) = options.later {
+        return Err(usage("`keys audit` is not in this version"));
+    }
     let mut source = connect::open(&options.store)?;
     let issuer = options.issuer.as_deref().map(|id| source.known_issuer(id)).transpose()?;
     let at = source.moment(options.at.as_deref())?;

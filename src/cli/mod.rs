@@ -122,7 +122,6 @@ enum Command {
 
 /// Commands of the interface that no version has brought yet; they take anything and say so.
 #[derive(Subcommand)]
-#[command(disable_help_flag = true)]
 enum Later {
     #[command(hide = true)]
     Export(Anything),
@@ -154,7 +153,8 @@ enum Later {
     Man(Anything),
 }
 
-#[derive(Args)]
+#[derive(Args, Debug)]
+#[command(disable_help_flag = true)]
 struct Anything {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
     rest: Vec<String>,
