@@ -217,7 +217,6 @@ fn baseline_notice(told: &[&Baseline], now: DateTime<Utc>) -> Notice {
         [id] => id.to_owned(),
         _ => format!("base-{}", &Digest::of(ids.join("\n").as_bytes()).to_string()[..12]),
     };
-    let count = |severity: Severity| findings.iter().filter(|finding| finding.severity == severity).count();
     let issuers = if told.len() == 1 { told[0].issuer.to_string() } else { format!("{} issuers", told.len()) };
     Notice {
         kind: NoticeKind::Baseline,
@@ -225,11 +224,22 @@ fn baseline_notice(told: &[&Baseline], now: DateTime<Utc>) -> Notice {
         incident,
         issuers: told.iter().map(|baseline| baseline.issuer.clone()).collect(),
         severity: findings.iter().map(|finding| finding.severity).max().unwrap_or(Severity::Info),
-        title: format!("{issuers}: first look found {} critical and {} high", count(Severity::Critical), count(Severity::High)),
+        title: format!("{issuers}: {}", tally(&findings)),
         opened: Some(now),
         findings,
         events: Vec::new(),
-        remark: Some("This is what the first look showed. From now on only changes are told.".to_owned()),
+        remark: None,
         attachment: None,
     }
+}
+
+/// `3 critical and 4 high findings`; a severity without any is left out.
+fn tally(findings: &[Finding]) -> String {
+    let counts = [Severity::Critical, Severity::High].map(|severity| {
+        let count = findings.iter().filter(|finding| finding.severity == severity).count();
+        (count, severity.name())
+    });
+    let parts: Vec<String> = counts.iter().filter(|(count, _)| *count > 0).map(|(count, name)| format!("{count} {name}")).collect();
+    let noun = if findings.len() == 1 { "finding" } else { "findings" };
+    format!("{} {noun}", parts.join(" and "))
 }

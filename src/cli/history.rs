@@ -81,10 +81,7 @@ fn in_words(kind: &EventKind) -> String {
 }
 
 #[derive(Args, Debug)]
-#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct KeysOptions {
-    #[command(subcommand)]
-    later: Option<KeysLater>,
     /// Only this issuer
     #[arg(long, value_name = "I")]
     issuer: Option<String>,
@@ -101,17 +98,19 @@ pub(super) struct KeysOptions {
     store: StoreOptions,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+    #[command(subcommand)]
+    later: Option<LaterKeys>,
 }
 
-/// What of `keys` no version has brought yet.
+/// What the interface names and no version has brought yet.
 #[derive(Subcommand, Debug)]
-enum KeysLater {
-    #[command(hide = true)]
+enum LaterKeys {
+    #[command(hide = true, disable_help_flag = true)]
     Audit(Anything),
 }
 
 pub(super) fn keys(options: &KeysOptions) -> Done {
-    if let Some(KeysLater::Audit(_)) = options.later {
+    if let Some(LaterKeys::Audit(_)) = &options.later {
         return Err(usage("`keys audit` is not in this version"));
     }
     let mut source = connect::open(&options.store)?;

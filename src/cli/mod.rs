@@ -123,38 +123,37 @@ enum Command {
 /// Commands of the interface that no version has brought yet; they take anything and say so.
 #[derive(Subcommand)]
 enum Later {
-    #[command(hide = true)]
+    #[command(hide = true, disable_help_flag = true)]
     Export(Anything),
-    #[command(hide = true)]
+    #[command(hide = true, disable_help_flag = true)]
     Import(Anything),
-    #[command(hide = true)]
+    #[command(hide = true, disable_help_flag = true)]
     At(Anything),
-    #[command(hide = true)]
+    #[command(hide = true, disable_help_flag = true)]
     Diff(Anything),
-    #[command(hide = true)]
+    #[command(hide = true, disable_help_flag = true)]
     Rotations(Anything),
-    #[command(hide = true)]
+    #[command(hide = true, disable_help_flag = true)]
     Ack(Anything),
-    #[command(hide = true)]
+    #[command(hide = true, disable_help_flag = true)]
     Silence(Anything),
-    #[command(hide = true)]
+    #[command(hide = true, disable_help_flag = true)]
     Waive(Anything),
-    #[command(hide = true)]
+    #[command(hide = true, disable_help_flag = true)]
     Alerts(Anything),
-    #[command(hide = true)]
+    #[command(hide = true, disable_help_flag = true)]
     Verify(Anything),
-    #[command(hide = true)]
+    #[command(hide = true, disable_help_flag = true)]
     Backup(Anything),
-    #[command(hide = true)]
+    #[command(hide = true, disable_help_flag = true)]
     Prune(Anything),
-    #[command(hide = true)]
+    #[command(hide = true, disable_help_flag = true)]
     Completions(Anything),
-    #[command(hide = true)]
+    #[command(hide = true, disable_help_flag = true)]
     Man(Anything),
 }
 
 #[derive(Args, Debug)]
-#[command(disable_help_flag = true)]
 struct Anything {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
     rest: Vec<String>,

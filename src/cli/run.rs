@@ -443,12 +443,13 @@ impl Reporter {
             ),
             issuers: Vec::new(),
             severity: severity.unwrap_or(Severity::Info),
-            title: page.title.clone(),
+            title: report_title(&page, self.timezone),
             opened: None,
             findings: Vec::new(),
             events: Vec::new(),
             remark: None,
-            attachment: Some((format!("issuerwatch-report-{}.html", due.format("%Y-%m-%d")), html::render(&page)?)),
+            // Short enough for one line of a mail's header: longer names are split, which some readers do not understand.
+            attachment: Some((format!("issuerwatch-{}.html", due.with_timezone(&self.timezone).format("%Y-%m-%d")), html::render(&page)?)),
         };
         let wanted = self.destinations.iter().filter(|destination| self.schedule.channels.contains(&destination.channel));
         let alerts: Vec<Alert> = wanted.map(|destination| Alert::new(notice.clone(), 1, destination.clone())).collect();
@@ -456,4 +457,19 @@ impl Reporter {
         self.outbox.wake();
         Ok(())
     }
+}
+
+/// `4 issuers, worst grade F, 11 findings open, 2026-01-31`: enough to see in the subject whether to read on.
+fn report_title(page: &report::Report, timezone: chrono_tz::Tz) -> String {
+    let watched = || page.issuers.iter().filter(|issuer| !issuer.retired);
+    let counted = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
+    let grade = watched().filter_map(|issuer| issuer.standing.grade).max();
+    let grade = grade.map_or_else(|| "no grade yet".to_owned(), |grade| format!("worst grade {}", grade.letter()));
+    let findings = watched().map(|issuer| issuer.open.len()).sum();
+    format!(
+        "{}, {grade}, {} open, {}",
+        counted(watched().count(), "issuer"),
+        counted(findings, "finding"),
+        page.until.with_timezone(&timezone).format("%Y-%m-%d")
+    )
 }

@@ -222,7 +222,8 @@ struct FindingView {
     since: String,
     cites: String,
     controls: String,
-    remediation: String,
+    /// Step by step.
+    remediation: Vec<String>,
     /// The command that accepts it, where it can be accepted.
     approve: Option<String>,
 }
@@ -273,8 +274,9 @@ impl FindingView {
             place: format!("{} {}", document_name(finding.document), visible(&finding.pointer, VALUE)).trim_end().to_owned(),
             since: moment(finding.first_seen, timezone),
             cites: list(&finding.cites),
-            controls: list(&document.controls),
-            remediation: visible(document.remediation.split_whitespace().collect::<Vec<_>>().join(" ").as_str(), 2 * SENTENCE),
+            // Their names have commas of their own.
+            controls: visible(&document.controls.join("; "), 2 * SENTENCE),
+            remediation: steps(&document.remediation),
             approve: if open { approve(finding, &notice.incident) } else { None },
         }
     }
@@ -326,6 +328,25 @@ fn list(items: &[String]) -> String {
         line.push_str(&format!(" and {} more", items.len() - SHOWN));
     }
     line
+}
+
+/// The paragraphs and list items of a rule's text, each in one line.
+fn steps(text: &str) -> Vec<String> {
+    let mut steps: Vec<String> = Vec::new();
+    let mut open = false;
+    for line in text.lines().map(str::trim) {
+        let item = line.starts_with("- ") || line.trim_start_matches(|c: char| c.is_ascii_digit()).starts_with(". ");
+        match steps.last_mut().filter(|_| open && !item) {
+            Some(step) if !line.is_empty() => {
+                step.push(' ');
+                step.push_str(line);
+            }
+            None if !line.is_empty() => steps.push(line.to_owned()),
+            _ => {}
+        }
+        open = !line.is_empty();
+    }
+    steps.iter().take(SHOWN).map(|step| visible(step, SENTENCE)).collect()
 }
 
 fn weight(finding: &Finding) -> String {

@@ -158,13 +158,12 @@ fn fits(key: &Key, kty: &str, curves: &[&str]) -> bool {
     key.kty.as_deref() == Some(kty) && (curves.is_empty() || key.crv.as_deref().is_some_and(|crv| curves.contains(&crv)))
 }
 
-/// The signature algorithms a key can verify: its own `alg`, or all that fit its type and curve.
+/// The signature algorithms a key can verify: its own `alg`, or all that fit its type and curve. An `alg` that is no
+/// registered name (an XML-DSig URI) is taken as none: many verifiers do, and the odd name is another rule's business.
 fn verification_algs(key: &Key) -> Vec<&'static str> {
-    SIGNATURE_ALGS
-        .iter()
-        .filter(|(name, kty, curves)| fits(key, kty, curves) && key.alg.as_deref().is_none_or(|alg| alg == *name))
-        .map(|(name, ..)| *name)
-        .collect()
+    let named = key.alg.as_deref().filter(|alg| agreement(alg, key).is_some());
+    let meant = |name: &str| named.is_none_or(|alg| alg == name);
+    SIGNATURE_ALGS.iter().filter(|(name, kty, curves)| fits(key, kty, curves) && meant(name)).map(|(name, ..)| *name).collect()
 }
 
 /// RFC 7518 §3.4 and §6.1, RFC 8037 §3.1, RFC 9864 §2.

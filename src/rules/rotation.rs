@@ -62,9 +62,9 @@ fn accepts(act: &Act, thumbprint: &Thumbprint, after: DateTime<Utc>, seen: DateT
 fn autonomous(thumbprint: &Thumbprint, record: &KeyRecord, first: &Life, gap: Duration, facts: &Facts) -> Judgement {
     let seen = crate::model::timestamp(first.from);
     if first.cut_over {
-        let brief = first.replaced.iter().any(|old| facts.ledger.keys.get(old).is_some_and(|old| old.lives.last().is_some_and(seen_once)));
-        if gap >= facts.policy.max_token_lifetime && brief {
-            return Err(Skip::NotEvaluated(format!("this issuer replaces its keys faster than it is polled (every {})", spoken(gap))));
+        let lives = first.replaced.iter().filter_map(|old| facts.ledger.keys.get(old)?.lives.last());
+        if lives.into_iter().any(|life| outpaces(life, gap, facts)) {
+            return Err(too_fast(gap));
         }
         let change =
             of(thumbprint, record, format!("a new signing key replaced the others in one poll, at {seen}")).case("autonomous-cut-over");
@@ -89,9 +89,15 @@ fn autonomous(thumbprint: &Thumbprint, record: &KeyRecord, first: &Life, gap: Du
     Ok(vec![of(thumbprint, record, format!("the provider added a signing key at {seen}")).case("autonomous-additive")])
 }
 
-/// Whether a single poll showed it: such keys may come and go unseen.
-fn seen_once(life: &Life) -> bool {
-    life.last == Some(life.from)
+/// Whether an issuer replaces its keys about as fast as it is polled: then two polls say nothing about what lay between.
+/// A key of the baseline may be old, unless only one poll saw it; polls closer than a token's life tell enough of any.
+fn outpaces(life: &Life, gap: Duration, facts: &Facts) -> bool {
+    let witnessed = life.last.map_or_else(Duration::zero, |last| last - life.from);
+    gap >= facts.policy.max_token_lifetime && witnessed < gap * 2 && (life.after.is_some() || witnessed.is_zero())
+}
+
+fn too_fast(gap: Duration) -> Skip {
+    Skip::NotEvaluated(format!("this issuer replaces its keys about as fast as it is polled (every {})", spoken(gap)))
 }
 
 /// A removal that still matters.
@@ -162,8 +168,11 @@ fn removed_without_overlap(thumbprint: &Thumbprint, record: &KeyRecord, facts: &
     if overlap.min >= needed {
         return Ok(Vec::new());
     }
+    if outpaces(removal.life, removal.gap(), facts) {
+        return Err(too_fast(removal.gap()));
+    }
     if overlap.max >= needed {
-        if !overlap.witnessed {
+        if !overlap.witnessed || removal.gap() >= needed {
             return Err(Skip::NotEvaluated(format!("polls {} apart cannot show an overlap of {}", spoken(removal.gap()), spoken(needed))));
         }
         let text = format!("{gone}; its successor may have been there for less than {}", spoken(needed));
@@ -208,8 +217,10 @@ fn overlap_too_short(thumbprint: &Thumbprint, record: &KeyRecord, facts: &Facts)
     if overlap.min >= needed {
         return Ok(Vec::new());
     }
-    let brief = seen_once(removal.life) && removal.gap() >= facts.policy.max_token_lifetime;
-    if !overlap.witnessed && (overlap.max >= needed || brief) {
+    if outpaces(removal.life, removal.gap(), facts) {
+        return Err(too_fast(removal.gap()));
+    }
+    if overlap.max >= needed && (!overlap.witnessed || removal.gap() >= needed) {
         return Err(Skip::NotEvaluated(format!("polls {} apart cannot show an overlap of {}", spoken(removal.gap()), spoken(needed))));
     }
     let least = overlap.min.max(Duration::zero());

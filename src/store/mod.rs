@@ -194,7 +194,7 @@ pub trait Store: Send {
     /// All issuers, retired ones included, by id.
     fn issuers(&mut self) -> Result<Vec<IssuerRow>, StoreError>;
 
-    /// Findings by issuer, rule, subject.
+    /// Findings by issuer, rule, subject; an open one was last seen at the last equal look of its document.
     fn findings(&mut self, filter: &Filter) -> Result<Vec<Finding>, StoreError>;
 
     /// Events in the order of the events file.

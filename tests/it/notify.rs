@@ -125,6 +125,16 @@ fn an_alert_says_what_happened_since_when_and_what_to_do() {
 }
 
 #[test]
+fn what_to_do_is_told_step_by_step() {
+    let steps = |_: &str| RuleText { remediation: "First\nthis:\n\n1. one\n   and a half\n2. <two>".into(), ..RuleText::default() };
+    let message = render(&notice(), &steps, chrono_tz::UTC);
+    let margin = " ".repeat(15);
+    let told = format!("   What to do: First this:\n{margin}1. one and a half\n{margin}2. <two>\n");
+    assert!(message.text.contains(&told), "{}", message.text);
+    assert!(message.html.contains("First this:<br>1. one and a half<br>2. ") && !message.html.contains("<two>"), "{}", message.html);
+}
+
+#[test]
 fn times_are_told_in_the_configured_time_zone() {
     let message = render(&notice(), &documents, Tz::Europe__Vienna);
     assert!(message.text.contains("2026-01-02 04:00:00 CET"), "{}", message.text);

@@ -94,7 +94,7 @@ fn a_finding_comes_with_citation_controls_and_remediation() {
         "RSA key is shorter than 2048 bits",
         "RSA modulus has 1000 bits",
         "RFC 7518 §3.3; NIST SP 800-131A r2 §3 <span class=\"soft\">(not yet checked against its source)</span>",
-        "NHI4, CSF PR.AA-04",
+        "NHI4<br>CSF PR.AA-04",
         "under a new <code>kid</code>",
         "<strong>never</strong>",
         "<span class=\"tag\">waived</span>",

@@ -59,6 +59,7 @@ contract! {
     touched_channels_lie_over_the_ledger
     a_stored_ledger_replaces_touches
     findings_are_upserted_by_issuer_rule_and_subject
+    an_open_finding_was_seen_at_the_last_equal_look
     findings_are_filtered
     events_come_back_lossless_and_in_order
     events_are_filtered
@@ -418,6 +419,15 @@ fn findings_are_upserted_by_issuer_rule_and_subject(store: &mut dyn Store) {
     assert_eq!(store.remembered(&acme()).unwrap().findings.len(), 3);
     assert!(store.findings(&Filter::default()).unwrap().contains(&resolved));
     assert_eq!(store.findings(&Filter::default()).unwrap().len(), 4);
+}
+
+fn an_open_finding_was_seen_at_the_last_equal_look(store: &mut dyn Store) {
+    enrolled(store);
+    let findings = vec![finding("key/rsa-too-small", "T", FindingState::Open), finding("key/rsa-too-small", "U", FindingState::Resolved)];
+    store.record(&[Cycle { findings, ..looked(2, b"{}") }]).unwrap();
+    store.record(&[Cycle { touched: vec![(Channel::Discovery, at(50)), (Channel::Jwks, at(60))], ..looked(60, b"{}") }]).unwrap();
+    let last_seen: Vec<_> = store.findings(&Filter::default()).unwrap().iter().map(|finding| finding.last_seen).collect();
+    assert_eq!(last_seen, [at(60), at(2)], "open and resolved");
 }
 
 fn findings_are_filtered(store: &mut dyn Store) {

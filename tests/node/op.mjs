@@ -1,6 +1,7 @@
 // A real OpenID provider for tests: node op.mjs [--port N] [--issuer URL] [--cert FILE --key FILE]
 //
 // Prints one JSON line when it is up: {"up": true, "issuer": …, "port": …, "keys": […]}. Ends with its standard input.
+// POST /control/prepare   makes the key that joins next, and tells its kid (its thumbprint) before anybody sees it
 // POST /control/publish   a new RSA key joins the set; the old one goes on signing
 // POST /control/promote   the newest RSA key signs from now on
 // POST /control/retire    every RSA key but the signing one leaves the set
@@ -8,7 +9,7 @@
 // POST /control/fail      every request is answered with 503 until …
 // POST /control/recover   … this
 // GET  /control/token     an access token (JWT) signed by the signing key
-// Each answers with {"signing": kid, "keys": [{"kid", "kty"}]}.
+// Each answers with {"signing": kid, "next": kid, "keys": [{"kid", "kty"}]}.
 import fs from 'node:fs';
 import http from 'node:http';
 import https from 'node:https';
@@ -36,10 +37,15 @@ async function newKey(alg) {
 // Of several keys that fit, the provider signs with the first.
 let keys = [await newKey('RS256'), await newKey('ES256')];
 const isRsa = (key) => key.kty === 'RSA';
+let next;
 
 const moves = {
+  async prepare() {
+    next = await newKey('RS256');
+  },
   async publish() {
-    keys.push(await newKey('RS256'));
+    keys.push(next ?? (await newKey('RS256')));
+    next = undefined;
   },
   promote() {
     const newest = keys.findLast(isRsa);
@@ -61,7 +67,7 @@ const moves = {
 };
 
 function state() {
-  return { signing: keys.find(isRsa).kid, keys: keys.map(({ kid, kty }) => ({ kid, kty })) };
+  return { signing: keys.find(isRsa).kid, next: next?.kid, keys: keys.map(({ kid, kty }) => ({ kid, kty })) };
 }
 
 // The provider takes its keys once: each change makes a new one behind the same server.

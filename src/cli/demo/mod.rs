@@ -55,8 +55,9 @@ async fn show(length: Option<Duration>) -> Done {
     let stage = Stage::build(folder.path(), &stop).await?;
     let config = stage.config(folder.path())?;
     let service = Service::start(&config, &rules, &stop, Delivery::Elsewhere, &Reload::good(clock.now())).await?;
-    opening(&service, &stage)?;
-    let mailman = tokio::spawn(print_alerts(service.db(), Arc::clone(&clock), Arc::clone(&rules), stop.clone()));
+    let pages = pages(&service);
+    opening(&pages, &stage)?;
+    let mailman = tokio::spawn(print_alerts(service.db(), Arc::clone(&clock), Arc::clone(&rules), pages, stop.clone()));
     let (started, db) = (clock.now(), service.db());
     tokio::select! {
         done = stage.play(&db, &clock, started) => done?,
@@ -167,23 +168,25 @@ impl Stage {
         at(FIRST_ROTATION - 4).await;
         scene(
             "rotates-well",
-            "announces its next key:  issuerwatch expect --issuer rotates-well --jwk next.json --reason \"yearly rotation\"",
+            "announces its next key:",
+            Some("issuerwatch expect --issuer rotates-well --jwk next.json --reason \"yearly rotation\""),
         )?;
         decide(db, clock, "rotates-well", "yearly rotation", ActKind::Expect { thumbprint: thumbprint(new)?, from: None, until: None })
             .await?;
         at(FIRST_ROTATION).await;
-        scene("rotates-well", "publishes the announced key beside the old one. (No alert: it was expected.)")?;
+        scene("rotates-well", "publishes the announced key beside the old one. (No alert: it was expected.)", None)?;
         self.good.serve(&self.good.discovery(json!({})), &[old, new]);
         at(BAD_ROTATION).await;
-        scene("rotates-badly", "replaces its only key at once, and told nobody.")?;
+        scene("rotates-badly", "replaces its only key at once, and told nobody.", None)?;
         self.bad.serve(&self.bad.discovery(json!({})), &[&self.keys.bad[1]]);
         at(GOOD_RETIREMENT).await;
-        scene("rotates-well", "withdraws the old key, after every token and cache has moved on. (No alert.)")?;
+        scene("rotates-well", "withdraws the old key, after every token and cache has moved on. (No alert.)", None)?;
         self.good.serve(&self.good.discovery(json!({})), &[new]);
         at(BAD_APPROVAL).await;
         scene(
             "rotates-badly",
-            "its owner confirms the key:  issuerwatch approve --issuer rotates-badly --thumbprint … --reason \"emergency change\"",
+            "its owner confirms the key:",
+            Some("issuerwatch approve --issuer rotates-badly --thumbprint … --reason \"emergency change\""),
         )?;
         decide(
             db,
@@ -215,9 +218,13 @@ async fn decide(db: &Db, clock: &Arc<dyn Clock>, issuer: &str, reason: &str, kin
     Ok(())
 }
 
-fn opening(service: &Service, stage: &Stage) -> anyhow::Result<()> {
-    let url = service.address().map_or_else(|| "(no port was free)".to_owned(), |address| format!("http://{address}/"));
-    print(&format!("{}\n\n", bold(&url)))?;
+/// Where the pages are.
+fn pages(service: &Service) -> String {
+    service.address().map_or_else(|| "(no port was free)".to_owned(), |address| format!("http://{address}/"))
+}
+
+fn opening(pages: &str, stage: &Stage) -> anyhow::Result<()> {
+    print(&format!("{}\n\n", bold(pages)))?;
     print(&format!(
         "issuerwatch watches four simulated issuers on this machine, once a second:\n\
          \x20 clean            {}\n\x20 rotates-well     {}\n\x20 rotates-badly    {}\n\x20 full-of-defects  {}\n\
@@ -230,19 +237,22 @@ fn opening(service: &Service, stage: &Stage) -> anyhow::Result<()> {
     ))
 }
 
-fn scene(issuer: &str, text: &str) -> anyhow::Result<()> {
-    print(&format!("{} {} {text}\n", faint("▸"), bold(issuer)))
+/// Says what happens on the stage, and with which command a person would do it.
+fn scene(issuer: &str, text: &str, command: Option<&str>) -> anyhow::Result<()> {
+    let command = command.map_or_else(String::new, |command| format!("    {command}\n"));
+    print(&format!("{} {} {text}\n{command}", faint("▸"), bold(issuer)))
 }
 
 /// Empties the outbox onto the terminal, through the same messages that mail would carry.
-async fn print_alerts(db: Db, clock: Arc<dyn Clock>, rules: Arc<RuleSet>, stop: CancellationToken) {
+/// Each is followed by the pages' address, which a long one has scrolled away.
+async fn print_alerts(db: Db, clock: Arc<dyn Clock>, rules: Arc<RuleSet>, pages: String, stop: CancellationToken) {
     let queue = Whole(db);
     let documents = connect::message_documents(rules);
     while !stop.is_cancelled() {
         let now = clock.now();
         for alert in queue.claim(now, Duration::minutes(1), 16).await.unwrap_or_default() {
             let message = notify::render(&alert.notice, &|id| documents(id), chrono_tz::UTC);
-            let outcome = match print(&letter(&message)) {
+            let outcome = match print(&format!("{}{} {pages}\n\n", letter(&message), faint("▸ pages:"))) {
                 Ok(()) => Outcome::Delivered,
                 Err(error) => Outcome::Dead { error: error.to_string() },
             };
@@ -257,10 +267,46 @@ async fn print_alerts(db: Db, clock: Arc<dyn Clock>, rules: Arc<RuleSet>, stop: 
     }
 }
 
+/// How wide an alert's frame is; with its border it fits a terminal of 100 columns.
+const FRAME: usize = 96;
+
+/// A message as it would be sent, in a frame that its long lines stay within.
 fn letter(message: &Message) -> String {
-    let rule = "─".repeat(88);
-    let body: String = message.text.lines().map(|line| format!("│ {line}\n")).collect();
-    format!("\n┌{rule}\n│ {}\n├{rule}\n{body}└{rule}\n\n", bold(&message.subject))
+    let rule = "─".repeat(FRAME);
+    let framed = |text: &str| text.lines().flat_map(folded).map(|line| format!("│ {line}\n")).collect::<String>();
+    let subject: String = folded(&message.subject).iter().map(|line| format!("│ {}\n", bold(line))).collect();
+    format!("\n┌{rule}\n{subject}├{rule}\n{}└{rule}\n", framed(&message.text))
+}
+
+/// One line as lines that fit the frame; what follows stands below the text, beside the label.
+fn folded(line: &str) -> Vec<String> {
+    let margin = " ".repeat(hanging(line));
+    let mut lines = Vec::new();
+    let mut rest = line.to_owned();
+    while let Some((end, _)) = rest.char_indices().nth(FRAME - 1) {
+        // A word longer than a line is cut.
+        let cut = rest[..end].rfind(' ').filter(|cut| *cut > margin.len()).unwrap_or(end);
+        lines.push(rest[..cut].trim_end().to_owned());
+        rest = format!("{margin}{}", rest[cut..].trim_start());
+    }
+    lines.push(rest);
+    lines
+}
+
+/// The column in which the text of a line begins: after its margin, and after a label or a bullet.
+fn hanging(line: &str) -> usize {
+    let margin = line.len() - line.trim_start().len();
+    let text = &line[margin..];
+    if text.starts_with("- ") {
+        return margin + 2;
+    }
+    match text.find(':').filter(|colon| margin + colon < 16) {
+        Some(colon) => {
+            let value = text[colon + 1..].trim_start();
+            if value.is_empty() { margin } else { line.len() - value.len() }
+        }
+        None => margin,
+    }
 }
 
 async fn keep_report(db: &Db, rules: &Arc<RuleSet>, clock: &dyn Clock) -> anyhow::Result<PathBuf> {
@@ -292,7 +338,8 @@ async fn summary(db: &Db) -> anyhow::Result<String> {
         let grade = row.standing.grade.map_or("-", crate::model::Grade::letter);
         let told = incidents.iter().filter(|incident| incident.issuer == row.issuer && incident.last_told.is_some()).count();
         let seen = row.ledger.keys.len();
-        out.push_str(&format!("  grade {grade}  {:<16} {seen} keys seen, {told} incidents told\n", visible(row.issuer.as_str(), 60)));
+        let noun = if told == 1 { "incident" } else { "incidents" };
+        out.push_str(&format!("  grade {grade}  {:<16} {seen} keys seen, {told} {noun} told\n", visible(row.issuer.as_str(), 60)));
     }
     Ok(out)
 }

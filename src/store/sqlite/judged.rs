@@ -55,7 +55,11 @@ pub(super) fn findings(tx: &Transaction<'_>, filter: &Filter) -> Result<Vec<Find
 
 fn read_findings(tx: &Transaction<'_>, condition: &'static str, values: impl rusqlite::Params) -> Result<Vec<Finding>, Trouble> {
     let mut statement = tx.prepare_cached(&format!(
-        "SELECT issuer.name, rule, subject, kid, line, severity, certainty, document, pointer, message, cites, first_seen, finding.last_seen, state
+        "SELECT issuer.name, rule, subject, kid, line, severity, certainty, document, pointer, message, cites, first_seen,
+                -- An open finding was seen again at each equal look since, though nobody wrote that into its row.
+                CASE WHEN state = 'open' THEN max(finding.last_seen, coalesce(
+                    CASE document WHEN 'discovery' THEN discovery_touched WHEN 'jwks' THEN jwks_touched WHEN 'history' THEN jwks_touched END, 0))
+                ELSE finding.last_seen END, state
          FROM finding JOIN issuer ON issuer.id = finding.issuer WHERE {condition} ORDER BY issuer.name, rule, subject"
     ))?;
     let mut rows = statement.query(values)?;
