@@ -141,6 +141,7 @@ fn thumbprint_of_file(path: &std::path::Path) -> anyhow::Result<Thumbprint> {
     let set = parse::jwks(&Body::served(bytes), usize::MAX, parse::LIFECYCLE_DEPTH)
         .or_else(|_| parse::jwks(&Body::served(wrapped), usize::MAX, parse::LIFECYCLE_DEPTH));
     match set.map(|set| set.keys) {
+        Ok(keys) if keys.len() == 1 && keys[0].kty.is_none() => Err(usage(format!("{} is no JWK: it has no kty", path.display()))),
         Ok(keys) if keys.len() == 1 => Ok(keys[0].thumbprint.clone()),
         Ok(keys) => Err(usage(format!("{} holds {} keys; name one", path.display(), keys.len()))),
         Err(problem) => Err(usage(format!("{} is no JWK: {}", path.display(), problem.text))),

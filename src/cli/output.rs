@@ -7,6 +7,11 @@ use anyhow::Context as _;
 
 use crate::model::{Severity, visible, visible_json};
 
+/// Whether stderr is a terminal that shows colours, and nobody asked for none.
+pub(super) fn talks_in_colour() -> bool {
+    AutoStream::choice(&std::io::stderr()) != ColorChoice::Never
+}
+
 /// A sentence for the person at the terminal.
 pub(super) fn talk(text: &str) {
     // Nobody is left to be told that stderr is closed.

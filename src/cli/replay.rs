@@ -64,8 +64,12 @@ pub(super) fn replay(options: &Options) -> Done {
         Some(path) => Some(connect::load_config(Some(path), &rules)?),
         None => None,
     };
-    let mut store = options.db.as_deref().map(empty_store).transpose()?;
+    // Before the long reading where it can be told; made only once there is something to keep.
+    if let Some(path) = options.db.as_deref().filter(|path| path.exists()) {
+        empty_store(path)?;
+    }
     let mut archive = read(&options.archive)?;
+    let mut store = options.db.as_deref().map(empty_store).transpose()?;
     archive.observations = in_time_order(archive.observations);
     let mut replay = Replay::new(&rules, &options.skip, configured);
     replay.say_unconfigured(&archive);

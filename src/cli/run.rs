@@ -49,7 +49,12 @@ pub(super) fn run(options: &Options) -> Done {
 fn start_log() {
     let filter = config::log_filter().unwrap_or_else(|| "issuerwatch=info".to_owned());
     let filter = tracing_subscriber::EnvFilter::try_new(&filter).unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("issuerwatch=info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(super::output::talks_in_colour())
+        .with_target(false)
+        .init();
 }
 
 /// Runs until SIGTERM or SIGINT; SIGHUP takes a new configuration over, a bad one is refused and the old one kept.

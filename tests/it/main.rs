@@ -2,6 +2,7 @@
 
 mod archive;
 mod cadence;
+mod cli;
 mod config;
 mod end_to_end;
 mod estate;

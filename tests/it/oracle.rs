@@ -110,7 +110,7 @@ fn a_ledger_that_was_stored_and_loaded_again_goes_on_as_before() {
 /// Archives made of bodies.
 #[derive(Default)]
 pub(crate) struct Lines {
-    text: String,
+    pub(crate) text: String,
     known: BTreeMap<String, ()>,
 }
 
