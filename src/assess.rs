@@ -28,13 +28,23 @@ pub struct Known {
     /// Open incidents.
     pub incidents: Vec<Incident>,
     pub acts: Vec<Act>,
+    /// What a first look in this poll showed, which this one did not confirm: told with it, not recorded again.
+    pub unconfirmed: Vec<Event>,
 }
 
 impl Known {
     /// Nothing is known yet.
     #[must_use]
     pub fn nothing(issuer: Issuer, look: Look) -> Self {
-        Self { issuer, look, ledger: Ledger::default(), findings: Vec::new(), incidents: Vec::new(), acts: Vec::new() }
+        Self {
+            issuer,
+            look,
+            ledger: Ledger::default(),
+            findings: Vec::new(),
+            incidents: Vec::new(),
+            acts: Vec::new(),
+            unconfirmed: Vec::new(),
+        }
     }
 }
 
@@ -79,7 +89,8 @@ pub fn assess(
     let quiet = is_first_look(&known.issuer, &before, &ledger);
     let unconfirmed = !quiet && changes.opened.iter().any(|finding| rests_on_change(finding, &before, &ledger));
     let teller = Teller { issuer: &known.issuer, changes: &changes, rules, policy, now };
-    let told = teller.tell(&known.incidents, &events, quiet);
+    let shown: Vec<Event> = known.unconfirmed.iter().chain(&events).cloned().collect();
+    let told = teller.tell(&known.incidents, &shown, quiet);
     let standing = standing(&outcomes, &changes, &ledger);
     Assessment {
         events,

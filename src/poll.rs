@@ -194,6 +194,7 @@ impl Poller {
             findings: remembered.findings,
             incidents: remembered.incidents,
             acts: remembered.acts,
+            unconfirmed: Vec::new(),
         };
         let (observation, documents) = self.observe(target, &known.ledger).await;
         let first = assess(&observation, &documents, known.clone(), &self.rules, &target.policy, observation.at);
@@ -236,7 +237,7 @@ impl Poller {
         }
         tracing::info!(issuer = %target.issuer.id, "two looks in one poll differ; the second is judged");
         let (ledger, mut events) = absorb(&observation, documents, known.ledger.clone(), &known.acts);
-        let known = Known { ledger, ..known.clone() };
+        let known = Known { ledger, unconfirmed: events.clone(), ..known.clone() };
         let assessment = assess(&again, &documents_again, known, &self.rules, &target.policy, again.at);
         events.extend(assessment.events.iter().cloned());
         (vec![observation, again], assessment, events)

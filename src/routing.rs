@@ -34,6 +34,7 @@ impl Teller<'_> {
     #[must_use]
     pub fn tell(&self, open: &[Incident], events: &[Event], quiet: bool) -> Told {
         let mut told = Told::default();
+        let news = self.news(open);
         for incident in open {
             if let Some((incident, alerts)) = self.go_on(incident) {
                 told.incidents.push(incident);
@@ -42,20 +43,43 @@ impl Teller<'_> {
         }
         if quiet {
             told.baseline = Some(self.baseline(events, &mut told.incidents));
-        } else if !self.changes.opened.is_empty() {
-            let mut incident = self.open(IncidentKind::Change, &self.changes.opened, events);
-            let destinations = self.destinations(&self.changes.opened);
+        } else if !news.is_empty() {
+            let mut incident = self.open(IncidentKind::Change, &news, events);
+            let destinations = self.destinations(&news);
             told.alerts.extend(self.notify(&mut incident, NoticeKind::Opened, destinations.into_keys(), None));
             told.incidents.push(incident);
         }
         told
     }
 
+    /// What no open incident is about yet: new findings, and old ones that got worse after their incident was over.
+    fn news(&self, open: &[Incident]) -> Vec<Finding> {
+        let orphan = |finding: &&Finding| !open.iter().any(|incident| incident.findings.contains(&finding.key()));
+        self.changes.opened.iter().chain(self.changes.worsened.iter().filter(orphan)).cloned().collect()
+    }
+
+    /// Whether a finding keeps its incident open. What nobody was told of does not: a critical that is mended is told as
+    /// resolved, whatever remarks of severity info stand beside it.
+    fn holds(&self, incident: &Incident, finding: &Finding) -> bool {
+        let least = match incident.kind {
+            IncidentKind::Baseline => Severity::High,
+            IncidentKind::Change => Severity::Medium,
+        };
+        if incident.told.is_empty() || incident.kind == IncidentKind::Baseline {
+            return finding.severity >= least.min(incident.severity);
+        }
+        self.policy
+            .routing
+            .destinations(self.issuer, &finding.rule, finding.severity)
+            .keys()
+            .any(|destination| incident.told.contains(destination))
+    }
+
     /// An incident that was open before: resolved, worsened, repeated, or just as it was (`None`).
     fn go_on(&self, before: &Incident) -> Option<(Incident, Vec<Alert>)> {
         let mut incident = before.clone();
         let findings = self.standing(&incident);
-        if findings.is_empty() {
+        if !findings.iter().any(|finding| self.holds(before, finding)) {
             incident.state = IncidentState::Resolved;
             incident.resolved = Some(self.now);
             let remark = format!("resolved after {}", spoken(self.now - incident.opened));

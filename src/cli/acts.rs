@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 
 use super::output::talk;
-use super::{Done, Exit, StoreOptions, connect, unobserved, usage};
+use super::{Done, Exit, StoreOptions, connect, usage};
 use crate::clock::{Clock as _, SystemClock};
 use crate::model::{Act, ActKind, Body, IssuerId, Thumbprint, visible};
 use crate::parse;
@@ -136,7 +136,7 @@ fn thumbprint(text: Option<&str>, file: Option<&std::path::Path>) -> anyhow::Res
 
 /// The file holds one JWK, or a JWK Set with one key.
 fn thumbprint_of_file(path: &std::path::Path) -> anyhow::Result<Thumbprint> {
-    let bytes = std::fs::read(path).map_err(|error| unobserved(format!("cannot read {}: {error}", path.display())))?;
+    let bytes = std::fs::read(path).map_err(|error| anyhow::anyhow!("cannot read {}: {error}", path.display()))?;
     let wrapped = [b"{\"keys\":[".as_slice(), &bytes, b"]}"].concat();
     let set = parse::jwks(&Body::served(bytes), usize::MAX, parse::LIFECYCLE_DEPTH)
         .or_else(|_| parse::jwks(&Body::served(wrapped), usize::MAX, parse::LIFECYCLE_DEPTH));

@@ -7,7 +7,7 @@ use chrono::{DateTime, SubsecRound as _, Utc};
 use chrono_tz::Tz;
 
 use super::output::talk;
-use super::{StoreOptions, problems, unobserved, usage};
+use super::{StoreOptions, problems, usage};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{self, Config, DatabaseUrl};
 use crate::model::{IssuerId, RuleText, moment, timestamp, visible};
@@ -104,7 +104,7 @@ impl Source {
 pub(super) fn open(options: &StoreOptions) -> anyhow::Result<Source> {
     let (path, timezone) = database(options)?;
     if !path.exists() {
-        return Err(unobserved(format!("there is no database {}; `issuerwatch run` makes it", path.display())));
+        return Err(anyhow::anyhow!("there is no database {}; `issuerwatch run` makes it", path.display()));
     }
     Ok(Source { store: Box::new(Sqlite::read_only(&path)?), timezone })
 }

@@ -15,7 +15,7 @@ use crate::archive::{self, Archive, Archived};
 use crate::assess::{Known, assess};
 use crate::facts::Look;
 use crate::model::{
-    About, Event, Finding, FindingKey, FindingState, Issuer, IssuerId, Observation, Severity, Standing, timestamp, visible,
+    About, Act, Event, Finding, FindingKey, FindingState, Issuer, IssuerId, Observation, Severity, Standing, timestamp, visible,
 };
 use crate::parse::{Cache, without_secrets};
 use crate::policy::Policy;
@@ -71,7 +71,7 @@ pub(super) fn replay(options: &Options) -> Done {
     let mut archive = read(&options.archive)?;
     let mut store = options.db.as_deref().map(empty_store).transpose()?;
     archive.observations = in_time_order(archive.observations);
-    let mut replay = Replay::new(&rules, &options.skip, configured);
+    let mut replay = Replay::new(&rules, &options.skip, configured, archive.acts.clone());
     replay.say_unconfigured(&archive);
     if let Some(store) = &mut store {
         store.enroll(&replay.enrolments(&archive))?;
@@ -122,11 +122,15 @@ fn read(path: &Path) -> anyhow::Result<Archive> {
 
 /// As they were polled. A span's last look is laid in as a look of its own: time passed, and nothing changed.
 fn in_time_order(mut observations: Vec<Archived>) -> Vec<Archived> {
-    let again = |archived: &Archived| {
+    archive::sort_by_issuer(&mut observations);
+    let next = |index: usize| observations.get(index + 1).filter(|next| next.observation.issuer == observations[index].observation.issuer);
+    let again = |(index, archived): (usize, &Archived)| {
         let at = archived.last_at.filter(|last| *last > archived.observation.at)?;
-        Some(Archived::once(Observation { at, ..archived.observation.clone() }))
+        // A span that reaches past the next look is no span: its first look is all that counts.
+        let apart = next(index).is_none_or(|next| next.observation.at > at);
+        apart.then(|| Archived::once(Observation { at, ..archived.observation.clone() }))
     };
-    let repeated: Vec<Archived> = observations.iter().filter_map(again).collect();
+    let repeated: Vec<Archived> = observations.iter().enumerate().filter_map(again).collect();
     observations.extend(repeated);
     archive::sort_by_time(&mut observations);
     observations
@@ -140,13 +144,15 @@ struct Replay<'a> {
     default_policy: Arc<Policy>,
     known: HashMap<IssuerId, Known>,
     cache: Cache,
+    /// What people decided, each from its time on.
+    acts: Vec<Act>,
     events: Vec<Event>,
     findings: BTreeMap<FindingKey, Finding>,
     standings: BTreeMap<IssuerId, Standing>,
 }
 
 impl<'a> Replay<'a> {
-    fn new(rules: &'a RuleSet, skip: &[String], configured: Option<crate::config::Config>) -> Self {
+    fn new(rules: &'a RuleSet, skip: &[String], configured: Option<crate::config::Config>, acts: Vec<Act>) -> Self {
         let skip: BTreeSet<String> = skip.iter().cloned().collect();
         let default_policy = Arc::new(Policy { skip: skip.clone(), max_keys: usize::MAX, ..Policy::default() });
         let configured = configured.map(|config| {
@@ -162,6 +168,7 @@ impl<'a> Replay<'a> {
             default_policy,
             known: HashMap::new(),
             cache: Cache::default(),
+            acts,
             events: Vec::new(),
             findings: BTreeMap::new(),
             standings: BTreeMap::new(),
@@ -203,7 +210,9 @@ impl<'a> Replay<'a> {
         };
         let documents = self.cache.read(observation);
         let known = self.known.remove(id).unwrap_or_else(|| Known::nothing(issuer.clone(), Look::Watched));
-        let (acts, mut open) = (known.acts.clone(), known.incidents.clone());
+        let acts = self.acts.iter().filter(|act| act.issuer == *id && act.at <= observation.at).cloned().collect();
+        let known = Known { acts, ..known };
+        let mut open = known.incidents.clone();
         let assessment = assess(observation, &documents, known, self.rules, &policy, observation.at);
         self.events.extend(assessment.events.iter().cloned());
         for finding in assessment.changed.iter().chain(&assessment.findings) {
@@ -232,7 +241,8 @@ impl<'a> Replay<'a> {
             }
         }
         self.standings.insert(id.clone(), assessment.standing);
-        let known = Known { issuer, look: Look::Watched, ledger: assessment.ledger, findings: assessment.findings, incidents: open, acts };
+        let known =
+            Known { ledger: assessment.ledger, findings: assessment.findings, incidents: open, ..Known::nothing(issuer, Look::Watched) };
         self.known.insert(id.clone(), known);
         cycle
     }

@@ -90,9 +90,7 @@ fn no_usable_signing_key(facts: &Facts) -> Judgement {
     let usable = |key: &&Key| {
         let algs = verification_algs(key);
         let fits = |alg: &&str| accepted.as_ref().is_none_or(|accepted| accepted.contains(*alg));
-        key.is_signature_key()
-            && !matches!(key.material, Material::Malformed | Material::Unknown | Material::Oct { .. })
-            && algs.iter().any(fits)
+        key.is_signature_key() && is_sound(key) && algs.iter().any(fits)
     };
     fail_if(!set.keys.iter().any(|key| usable(&key)), || {
         in_set(
@@ -110,6 +108,23 @@ fn no_usable_signing_key(facts: &Facts) -> Judgement {
 fn publishes_for_encryption(set: &KeySet, facts: &Facts) -> bool {
     let client = facts.policy.other.get("role").is_some_and(|role| role.trim_matches('"') == "client");
     client && !set.keys.is_empty() && set.keys.iter().all(|key| key.usage.as_deref() == Some("enc"))
+}
+
+/// Whether the material can be a public key at all; how strong it is, is the business of the rules about keys.
+fn is_sound(key: &Key) -> bool {
+    let crv = key.crv.as_deref().unwrap_or_default();
+    match &key.material {
+        Material::Rsa { bits, .. } => *bits >= 512,
+        Material::Ec { x, y } => super::key::is_on_curve(crv, x, y),
+        // RFC 8032 §5.1.5 and §5.2.5.
+        Material::Okp { x } => match crv {
+            "Ed25519" => x.len() == 32,
+            "Ed448" => x.len() == 57,
+            _ => true,
+        },
+        Material::Akp { public } => !public.is_empty(),
+        Material::Oct { .. } | Material::Unknown | Material::Malformed => false,
+    }
 }
 
 /// The signature algorithms that the policy allows, else those advertised; `None` where neither says anything useful.

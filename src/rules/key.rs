@@ -79,6 +79,11 @@ fn ec_point_invalid(key: &Key, facts: &Facts) -> Judgement {
     fail_if(!allowed, || of(key, "/crv", format!("the curve {crv} is not among the allowed ones")).case("curve-not-allowed"))
 }
 
+/// Whether a point lies on a curve that we know; `true` for curves that we do not.
+pub(super) fn is_on_curve(crv: &str, x: &[u8], y: &[u8]) -> bool {
+    CURVES.iter().find(|curve| curve.name == crv).is_none_or(|curve| curve.fault(x, y).is_none())
+}
+
 impl Curve {
     /// What is wrong with a point; coordinates big-endian.
     fn fault(&self, x: &[u8], y: &[u8]) -> Option<&'static str> {

@@ -123,12 +123,26 @@ fn removal<'a>(thumbprint: &Thumbprint, record: &'a KeyRecord, facts: &Facts) ->
     if life.unwatched {
         return Err(Skip::NotApplicable);
     }
+    if is_rolled_back(thumbprint, record, life, gone, facts) {
+        return Err(Skip::NotApplicable);
+    }
     let over = facts.now - gone >= facts.policy.min_overlap();
     let revoked = facts.policy.revoked_keys.iter().any(|revoked| revoked == thumbprint.as_str() || record.kids.contains(revoked));
     if !record.signature || over || revoked {
         return Err(Skip::NotApplicable);
     }
     Ok(Removal { last, gone, life })
+}
+
+/// Whether the removal takes a change back: a key that a managed issuer never announced goes again, or the keys that it
+/// had replaced return in its place. That is the recovery, not a second fault.
+fn is_rolled_back(thumbprint: &Thumbprint, record: &KeyRecord, life: &Life, gone: DateTime<Utc>, facts: &Facts) -> bool {
+    let unannounced = facts.issuer.rotation == Rotation::Managed
+        && record.lives.len() == 1
+        && life.after.is_some_and(|after| !facts.acts.iter().any(|act| accepts(act, thumbprint, after, life.from)));
+    let returned =
+        life.replaced.iter().filter_map(|old| facts.ledger.keys.get(old)).any(|old| old.lives.iter().any(|life| life.from == gone));
+    unannounced || returned
 }
 
 /// How long another key was published beside the one that went, in bounds.
@@ -171,20 +185,21 @@ fn removed_without_overlap(thumbprint: &Thumbprint, record: &KeyRecord, facts: &
     if outpaces(removal.life, removal.gap(), facts) {
         return Err(too_fast(removal.gap()));
     }
+    let alone = !overlap.witnessed && !companions(thumbprint, record, removal.last, facts);
+    let case = if alone { "only-key" } else { "" };
     if overlap.max >= needed {
-        if !overlap.witnessed || removal.gap() >= needed {
+        if removal.gap() > needed * 2 {
             return Err(Skip::NotEvaluated(format!("polls {} apart cannot show an overlap of {}", spoken(removal.gap()), spoken(needed))));
         }
         let text = format!("{gone}; its successor may have been there for less than {}", spoken(needed));
-        return Ok(vec![of(thumbprint, record, text).possible()]);
+        return Ok(vec![of(thumbprint, record, text).case(case).possible()]);
     }
-    let alone = !overlap.witnessed && !companions(thumbprint, record, removal.last, facts);
     let text = format!(
         "{gone}, at most {} after its successor appeared; tokens live up to {}",
         spoken(overlap.max.max(Duration::zero())),
         spoken(needed)
     );
-    Ok(vec![of(thumbprint, record, text).case(if alone { "only-key" } else { "" })])
+    Ok(vec![of(thumbprint, record, text).case(case)])
 }
 
 /// No key of its kind is left. Where no signature key at all is, every token fails; where others are, the algorithm may
@@ -220,7 +235,7 @@ fn overlap_too_short(thumbprint: &Thumbprint, record: &KeyRecord, facts: &Facts)
     if outpaces(removal.life, removal.gap(), facts) {
         return Err(too_fast(removal.gap()));
     }
-    if overlap.max >= needed && (!overlap.witnessed || removal.gap() >= needed) {
+    if overlap.max >= needed && removal.gap() > needed * 2 {
         return Err(Skip::NotEvaluated(format!("polls {} apart cannot show an overlap of {}", spoken(removal.gap()), spoken(needed))));
     }
     let least = overlap.min.max(Duration::zero());

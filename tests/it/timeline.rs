@@ -43,6 +43,7 @@ macro_rules! timelines {
 
 timelines! {
     a_bad_rotation_is_one_incident,
+    a_mended_critical_is_told_though_a_remark_stays,
     a_first_look_is_quiet,
     a_good_rotation_is_silent,
     a_resolved_incident_is_told_once,
