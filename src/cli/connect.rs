@@ -115,9 +115,14 @@ pub(super) fn open_for_acts(options: &StoreOptions) -> anyhow::Result<Source> {
     Ok(Source { store: Box::new(Sqlite::open(&path)?), timezone })
 }
 
+/// A database as `--db` names it: a path, also with the `sqlite:` that the configuration wants.
+pub(super) fn database_file(path: &Path) -> PathBuf {
+    path.to_str().and_then(|text| text.strip_prefix("sqlite:")).map_or_else(|| path.to_path_buf(), PathBuf::from)
+}
+
 fn database(options: &StoreOptions) -> anyhow::Result<(PathBuf, Tz)> {
     if let Some(path) = &options.db {
-        return Ok((path.clone(), Tz::UTC));
+        return Ok((database_file(path), Tz::UTC));
     }
     let path = options.config.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_CONFIG));
     let monitor = config::load_without_secrets(&path).map_err(|wrong| problems(&wrong))?.monitor;

@@ -65,11 +65,12 @@ pub(super) fn replay(options: &Options) -> Done {
         None => None,
     };
     // Before the long reading where it can be told; made only once there is something to keep.
-    if let Some(path) = options.db.as_deref().filter(|path| path.exists()) {
+    let database = options.db.as_deref().map(connect::database_file);
+    if let Some(path) = database.as_deref().filter(|path| path.exists()) {
         empty_store(path)?;
     }
     let mut archive = read(&options.archive)?;
-    let mut store = options.db.as_deref().map(empty_store).transpose()?;
+    let mut store = database.as_deref().map(empty_store).transpose()?;
     archive.observations = in_time_order(archive.observations);
     let mut replay = Replay::new(&rules, &options.skip, configured, archive.acts.clone());
     replay.say_unconfigured(&archive);
