@@ -8,7 +8,7 @@ use chrono::{DateTime, Duration, Utc};
 
 use super::{Check, Detail, Entry, Judgement, Skip, fail_if, rule, violation};
 use crate::facts::Facts;
-use crate::ledger::{KeyRecord, Life};
+use crate::ledger::{CHANGE_STANDS, KeyRecord, Life};
 use crate::model::{Act, ActKind, DocumentKind, Rotation, Thumbprint, Violation, spoken};
 
 pub(super) const RULES: &[Entry] = &[
@@ -134,11 +134,12 @@ fn removal<'a>(thumbprint: &Thumbprint, record: &'a KeyRecord, facts: &Facts) ->
     Ok(Removal { last, gone, life })
 }
 
-/// Whether the removal takes a change back: a key that a managed issuer never announced goes again, or the keys that it
-/// had replaced return in its place. That is the recovery, not a second fault.
+/// Whether the removal takes a change back: a key that a managed issuer never announced goes again within a week, or the
+/// keys that it had replaced return in its place. That is the recovery, not a second fault.
 fn is_rolled_back(thumbprint: &Thumbprint, record: &KeyRecord, life: &Life, gone: DateTime<Utc>, facts: &Facts) -> bool {
     let unannounced = facts.issuer.rotation == Rotation::Managed
         && record.lives.len() == 1
+        && gone - life.from < CHANGE_STANDS
         && life.after.is_some_and(|after| !facts.acts.iter().any(|act| accepts(act, thumbprint, after, life.from)));
     let returned =
         life.replaced.iter().filter_map(|old| facts.ledger.keys.get(old)).any(|old| old.lives.iter().any(|life| life.from == gone));
