@@ -103,7 +103,7 @@ impl Poller {
             self.pulse.last_turn.store(self.clock.now().timestamp_millis(), Ordering::Relaxed);
             let free = self.concurrency.saturating_sub(running.len());
             let due = self.claim(free).await;
-            for issuer in &due {
+            for issuer in due.iter().flatten() {
                 let (poller, issuer, first_looks) = (Arc::clone(&self), issuer.clone(), Arc::clone(&first_looks));
                 running.spawn(async move {
                     poller.poll(&issuer).await;
@@ -114,7 +114,7 @@ impl Poller {
             if patience || first_looks.lock().await.is_empty() {
                 self.tell_baselines().await;
             }
-            let wake = self.next_turn(running.len() >= self.concurrency).await;
+            let wake = self.next_turn(due.is_none() || running.len() >= self.concurrency).await;
             tokio::select! {
                 () = stop.cancelled() => {}
                 Some(ended) = running.join_next(), if !running.is_empty() => log_panic(ended),
@@ -135,23 +135,22 @@ impl Poller {
         Ok(targets.into_iter().filter(|issuer| !seen.contains(issuer)).collect())
     }
 
-    async fn claim(&self, free: usize) -> Vec<IssuerId> {
+    /// The issuers that are due; `None` where the store cannot say, and asking again at once would only fill the log.
+    async fn claim(&self, free: usize) -> Option<Vec<IssuerId>> {
         if free == 0 {
-            return Vec::new();
+            return Some(Vec::new());
         }
         let now = self.clock.now();
-        self.db.call(move |store| store.claim_due(now, LEASE, free)).await.unwrap_or_else(|error| {
-            tracing::error!(%error, "cannot read which issuers are due");
-            Vec::new()
-        })
+        let claimed = self.db.call(move |store| store.claim_due(now, LEASE, free)).await;
+        claimed.inspect_err(|error| tracing::error!(%error, "cannot read which issuers are due")).ok()
     }
 
     /// When to look for due issuers again: at the next due time, a second later at most (another process may have
-    /// hastened one), at least a moment later while all hands are busy.
-    async fn next_turn(&self, busy: bool) -> DateTime<Utc> {
+    /// hastened one), at least a moment later while all hands are busy or the store cannot tell.
+    async fn next_turn(&self, wait: bool) -> DateTime<Utc> {
         let now = self.clock.now();
         let latest = now + Duration::seconds(1);
-        if busy {
+        if wait {
             return latest;
         }
         match self.db.call(|store| store.next_due()).await {
